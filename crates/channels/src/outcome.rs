@@ -1,0 +1,49 @@
+//! What a provider answers. The verdict is passed here, once; the worker acts on it.
+
+use std::time::Duration;
+
+/// The provider took the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub status: ReceiptStatus,
+    /// The provider's own id, by which its later reports are matched.
+    pub provider_message_id: Option<String>,
+}
+
+/// How far the message is known to have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiptStatus {
+    /// Accepted; the provider may report more later.
+    Sent,
+    /// At its destination: nothing more will be heard.
+    Delivered,
+}
+
+/// Why a message was not handed over. `detail` is what the provider said, without addresses or
+/// content: it is stored with the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It certainly did not go out, and may do so later: connection refused, 5xx. Try again.
+    #[error("try again later: {detail}")]
+    Transient { detail: String },
+
+    /// Too many at once. Try again after `retry_after`, if the provider named a time.
+    #[error("too many requests: {detail}")]
+    Throttled {
+        retry_after: Option<Duration>,
+        detail: String,
+    },
+
+    /// This message will never be taken: malformed, too long, refused by policy. Give up.
+    #[error("rejected: {detail}")]
+    Rejected { detail: String },
+
+    /// Nobody is reached there any more. Give up, and do not use the address again.
+    #[error("the address is dead: {detail}")]
+    AddressDead { detail: String },
+
+    /// It may or may not have gone out: a timeout, a connection cut after the message. The
+    /// channel's policy decides whether a repeat is harmless.
+    #[error("outcome unknown: {detail}")]
+    Unknown { detail: String },
+}

@@ -1,0 +1,44 @@
+//! The words of a notification service and the decisions it takes, as values and functions.
+//!
+//! Nothing here reads a clock, a database or a network: time and chance come in as arguments. So
+//! the same functions serve a worker, a dry run and a property test, and a decision can be
+//! explained after the fact by taking it again.
+//!
+//! # Reading order
+//!
+//! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message` and `trace`
+//! are what is stored. `submission` is what may come in, `routing` decides who hears of it and how,
+//! and `retry` when to try again. `role` is what a credential may do, and `feed` names a wake-up.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+mod address;
+mod channel;
+mod feed;
+mod id;
+mod message;
+mod priority;
+mod recipient;
+mod retry;
+mod role;
+mod routing;
+mod status;
+mod submission;
+mod trace;
+
+pub use channel::Channel;
+pub use feed::feed_token;
+pub use id::{DeliveryId, EventId, NotificationId, TenantId, UserId};
+pub use message::Message;
+pub use priority::{Priority, Severity};
+pub use recipient::{Addresses, Recipient};
+pub use retry::RetryPolicy;
+pub use role::Role;
+pub use routing::{
+    DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,
+    route_direct, route_event,
+};
+pub use status::{AttemptStatus, Status};
+pub use submission::{
+    DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
+};
+pub use trace::TraceStep;

@@ -1,0 +1,76 @@
+//! A person who can be notified, and where.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Channel, UserId};
+
+/// Where a person is reached; what `users.addresses` holds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Addresses {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slack: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// Devices: `{token, platform}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub push: Vec<Value>,
+    /// Browsers: `{endpoint, keys}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub web_push: Vec<Value>,
+}
+
+impl Addresses {
+    /// The addresses on `channel`; a person may carry several devices.
+    ///
+    /// A device or browser is written as JSON, because its provider needs all of it. In-app and
+    /// pagerduty have none: the user, and the account, are the address.
+    pub fn on(&self, channel: Channel) -> Vec<String> {
+        let single = |address: &Option<String>| address.iter().cloned().collect();
+        let several = |list: &[Value]| list.iter().map(Value::to_string).collect();
+        match channel {
+            Channel::Email => single(&self.email),
+            Channel::Sms | Channel::Voice => single(&self.phone),
+            Channel::Slack => single(&self.slack),
+            Channel::Webhook => single(&self.webhook),
+            Channel::Push => several(&self.push),
+            Channel::WebPush => several(&self.web_push),
+            Channel::InApp | Channel::Pagerduty => Vec::new(),
+        }
+    }
+}
+
+/// What is known of a person before sending.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipient {
+    pub user_id: UserId,
+    pub addresses: Addresses,
+    pub locale: Option<String>,
+    /// An IANA name, such as `Europe/Berlin`.
+    pub timezone: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_by_channel() {
+        let addresses: Addresses = serde_json::from_value(json!({
+            "email": "ada@example.com", "phone": "+15551234567",
+            "push": [{"token": "a", "platform": "ios"}, {"token": "b", "platform": "android"}],
+        }))
+        .unwrap();
+
+        assert_eq!(addresses.on(Channel::Voice), ["+15551234567"]);
+        assert_eq!(addresses.on(Channel::Push).len(), 2);
+        assert!(addresses.on(Channel::Slack).is_empty());
+    }
+}

@@ -1,0 +1,161 @@
+//! The bell: coalesced NOTIFY on a connection of its own, always after the commit.
+//!
+//! NOTIFY takes a database-wide lock at commit, so it is never part of a business transaction and
+//! goes out at most once per [`PAUSE`] and process, with everything that was rung meanwhile. A
+//! wake-up that is lost costs a poll interval: what is correct never depends on it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::database::{Database, EnginePool};
+use crate::fault::describe;
+
+/// Channel that says which queues have fresh jobs.
+pub const JOBS_AVAILABLE: &str = "jobs_available";
+
+/// Least time between two NOTIFYs of one process.
+const PAUSE: Duration = Duration::from_millis(8);
+
+/// Postgres refuses payloads of 8000 bytes.
+const PAYLOAD_BYTES_MAX: usize = 7900;
+
+/// Means "more than fits here: look at everything".
+pub const EVERYTHING: &str = "*";
+
+/// Rings other processes, and this one at once.
+#[derive(Debug, Clone, Default)]
+pub struct Bell {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    rung: Mutex<HashMap<&'static str, HashSet<String>>>,
+    wake: Notify,
+    /// Wakes the claim loop of this process without a detour over Postgres.
+    local: Arc<Notify>,
+}
+
+impl Bell {
+    /// A bell that wakes the claim loop of this process; [`run`](Self::run) carries it further.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notified whenever [`JOBS_AVAILABLE`] is rung in this process.
+    pub(crate) fn local(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.local)
+    }
+
+    /// Notes that `token` has news on `channel`. Call it after the commit; it does not wait.
+    pub fn ring(&self, channel: &'static str, token: &str) {
+        if channel == JOBS_AVAILABLE {
+            self.shared.local.notify_one();
+        }
+        let mut rung = self
+            .shared
+            .rung
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tokens = rung.entry(channel).or_default();
+        if !tokens.contains(token) {
+            tokens.insert(token.to_owned());
+        }
+        drop(rung);
+        self.shared.wake.notify_one();
+    }
+
+    /// Sends what was rung until `stop`; then once more, so that nobody waits for a poll.
+    pub async fn run(self, database: Database, stop: CancellationToken) {
+        let pool = database.pool(1);
+        loop {
+            let is_last = tokio::select! {
+                () = self.shared.wake.notified() => false,
+                () = stop.cancelled() => true,
+            };
+            let rung = std::mem::take(
+                &mut *self
+                    .shared
+                    .rung
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+            );
+            for (channel, tokens) in rung {
+                for payload in payloads(&tokens) {
+                    if let Err(error) = notify(&pool, channel, &payload).await {
+                        // Polling finds the jobs; the next ring tries the connection again.
+                        debug!(error = describe(&error), "wake-up was not sent");
+                    }
+                }
+            }
+            if is_last {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// In a transaction, because a pooler may change the session between two messages.
+async fn notify(pool: &EnginePool, channel: &str, payload: &str) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("select pg_notify($1, $2)", channel, payload)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
+}
+
+/// Joins tokens by commas into as few payloads as fit; beyond four, one that says everything.
+fn payloads(tokens: &HashSet<String>) -> Vec<String> {
+    let mut payloads = vec![String::new()];
+    for token in tokens {
+        let last = payloads.last_mut().expect("starts with one and only grows");
+        if !last.is_empty() && last.len() + 1 + token.len() > PAYLOAD_BYTES_MAX {
+            payloads.push(token.clone());
+            continue;
+        }
+        if !last.is_empty() {
+            last.push(',');
+        }
+        last.push_str(token);
+    }
+    if payloads.len() > 4 {
+        vec![EVERYTHING.to_owned()]
+    } else {
+        payloads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_joined_and_split_below_the_limit_of_postgres() {
+        let tokens: HashSet<String> = (0..2000).map(|n| format!("{n:08x}")).collect();
+
+        let payloads = payloads(&tokens);
+
+        assert_eq!(payloads.len(), 3);
+        assert!(payloads.iter().all(|payload| payload.len() < 8000));
+        assert_eq!(
+            payloads
+                .iter()
+                .flat_map(|payload| payload.split(','))
+                .count(),
+            2000
+        );
+    }
+
+    #[test]
+    fn a_flood_becomes_one_call_to_look_at_everything() {
+        let tokens: HashSet<String> = (0..20_000).map(|n| format!("{n:08x}")).collect();
+
+        assert_eq!(payloads(&tokens), [EVERYTHING]);
+    }
+}

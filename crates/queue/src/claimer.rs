@@ -1,0 +1,322 @@
+//! The claim loop: one task per process claims for all its queues.
+//!
+//! Capacity is reserved before claiming, so a full queue never blocks the others, and a job is
+//! claimed only where it can be held. Wake-ups only shorten the wait; polling, with jitter and
+//! growing pauses, is the truth.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::allot::{Share, Turns};
+use crate::claim::{claim, claim_suspect, has_suspects, look_ahead};
+use crate::clock::Clock;
+use crate::config::QueueConfig;
+use crate::database::EnginePool;
+use crate::epoch::{Epoch, Epochs};
+use crate::fault::describe;
+use crate::lease::{Ended, Held, Lease, Slots};
+use crate::metrics::Metrics;
+use crate::outcome::Ending;
+
+/// Least time between two claims that were not full: lets a burst become one claim.
+const SPACING: Duration = Duration::from_millis(2);
+
+/// How long a job of a kind this binary does not know waits: a newer node may take it.
+const UNKNOWN_KIND_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause between looks for jobs that saw two workers die.
+const SUSPECTS_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the jobs of one (queue, kind) go.
+pub(crate) type Entry<E> = mpsc::Sender<Vec<Held<E>>>;
+
+/// Claims, and hands over to the dispatchers.
+pub(crate) struct Claimer<E> {
+    pub(crate) pool: EnginePool,
+    pub(crate) config: QueueConfig,
+    pub(crate) clock: Clock,
+    pub(crate) epochs: Arc<Epochs>,
+    pub(crate) slots: HashMap<String, Arc<Slots>>,
+    /// By queue, then kind.
+    pub(crate) entries: HashMap<String, HashMap<&'static str, Entry<E>>>,
+    pub(crate) settle: mpsc::Sender<Ended<E>>,
+    pub(crate) held: Arc<AtomicUsize>,
+    /// Rung by this process.
+    pub(crate) wake: Arc<Notify>,
+    /// A slot became free.
+    pub(crate) freed: Arc<Notify>,
+    /// Rung by other processes.
+    pub(crate) heard: Option<broadcast::Receiver<Arc<str>>>,
+    pub(crate) doomed: mpsc::Receiver<Vec<Lease>>,
+    /// A job that saw two workers die runs alone until nothing is held.
+    pub(crate) is_quarantined: bool,
+    pub(crate) metrics: Metrics,
+}
+
+/// What one look brought.
+enum Cycle {
+    /// As much as was asked for: there is more.
+    Full,
+    /// Some jobs, or room for none.
+    Part { is_short_of_slots: bool },
+    /// Nothing due; the next job in so many seconds, if any waits.
+    Nothing { next_due_seconds: Option<f64> },
+}
+
+impl<E: Send + Sync + 'static> Claimer<E> {
+    /// Claims until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut turns = Turns::default();
+        let mut idle = self.config.poll_min;
+        let mut suspects_at = Instant::now();
+        loop {
+            self.bury_doomed();
+            let (pause, is_short_of_slots) = match self.look(&mut turns, &mut suspects_at).await {
+                Ok(Cycle::Full) => {
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    continue;
+                }
+                Ok(Cycle::Part { is_short_of_slots }) => {
+                    idle = self.config.poll_min;
+                    (idle, is_short_of_slots)
+                }
+                Ok(Cycle::Nothing { next_due_seconds }) => {
+                    idle = (idle * 2).min(self.config.poll_max);
+                    let jittered = idle.mul_f64(rand::rng().random_range(0.75..1.0));
+                    let due = next_due_seconds.map_or(jittered, Duration::from_secs_f64);
+                    (jittered.min(due), false)
+                }
+                Err(error) => {
+                    warn!(error = describe(&error), "claim failed");
+                    idle = self.config.poll_max;
+                    (idle, false)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wait(pause, is_short_of_slots) => {}
+            }
+        }
+    }
+
+    /// Waits for the poll interval, a wake-up, or, where slots were short, for one to become free.
+    async fn wait(&mut self, pause: Duration, is_short_of_slots: bool) {
+        tokio::time::sleep(SPACING.min(pause)).await;
+        let heard = async {
+            match self.heard.as_mut() {
+                // Lagged or closed: look, or leave it to polling.
+                Some(heard) => match heard.recv().await {
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.wake.notified() => {}
+            () = heard => {}
+            () = self.freed.notified(), if is_short_of_slots => {}
+        }
+    }
+
+    /// One cycle under the current epoch, if there is one that may claim.
+    async fn look(
+        &mut self,
+        turns: &mut Turns,
+        suspects_at: &mut Instant,
+    ) -> Result<Cycle, sqlx::Error> {
+        let Some(epoch) = self.epochs.claimable() else {
+            return Ok(Cycle::Nothing {
+                next_due_seconds: None,
+            });
+        };
+        if self.is_quarantined && self.held.load(Ordering::Acquire) > 0 {
+            return Ok(Cycle::Part {
+                is_short_of_slots: true,
+            });
+        }
+        self.is_quarantined = false;
+        let patience = self.config.lease_ttl;
+        let cycle = self.cycle(&epoch, turns, suspects_at);
+        let Ok(cycle) = timeout(patience, cycle).await else {
+            // The connection is dead and does not know it; whether it carried a claim is unknown.
+            epoch.abandon();
+            return Err(sqlx::Error::PoolTimedOut);
+        };
+        cycle
+    }
+
+    async fn cycle(
+        &mut self,
+        epoch: &Arc<Epoch>,
+        turns: &mut Turns,
+        suspects_at: &mut Instant,
+    ) -> Result<Cycle, sqlx::Error> {
+        let queues: Vec<String> = self
+            .slots
+            .iter()
+            .filter(|(_, slots)| slots.free() > 0)
+            .map(|(queue, _)| queue.clone())
+            .collect();
+        if queues.is_empty() {
+            return Ok(Cycle::Part {
+                is_short_of_slots: true,
+            });
+        }
+        let is_short_of_slots = queues.len() < self.slots.len();
+        if suspects_at.elapsed() >= SUSPECTS_EVERY {
+            *suspects_at = Instant::now();
+            if self.quarantine(epoch).await? {
+                *suspects_at = Instant::now()
+                    .checked_sub(SUSPECTS_EVERY)
+                    .unwrap_or(*suspects_at);
+                return Ok(Cycle::Part {
+                    is_short_of_slots: true,
+                });
+            }
+        }
+        // A plain claim does not wait for the disk: if a Postgres crash loses it, nothing was sent
+        // that a second attempt could not send again.
+        let mut tx = self.pool.begin_quick().await?;
+        let prospect = look_ahead(&mut tx, &queues, self.clock.fixed()).await?;
+        if prospect.waiting.is_empty() {
+            let next_due_seconds = prospect.next_due_seconds;
+            tx.rollback().await?;
+            return Ok(Cycle::Nothing { next_due_seconds });
+        }
+        let free = |queue: &str| self.slots.get(queue).map_or(0, |slots| slots.free());
+        let shares = turns.allot(&prospect.waiting, free, self.config.claim_batch);
+        let asked: u32 = shares.iter().map(|share| share.jobs).sum();
+        let (careful, plain): (Vec<Share>, Vec<Share>) = shares
+            .into_iter()
+            .partition(|share| self.slots[&share.waiting.queue].limits.is_careful);
+        let claimed = self.take(tx, &plain, epoch).await?;
+        let carefully_claimed = if careful.is_empty() {
+            0
+        } else {
+            self.take(self.pool.begin().await?, &careful, epoch).await?
+        };
+        let claimed = claimed + carefully_claimed;
+        Ok(if claimed > 0 && claimed as u32 >= asked / 2 {
+            Cycle::Full
+        } else {
+            Cycle::Part { is_short_of_slots }
+        })
+    }
+
+    /// Claims `shares` in `tx`, commits, and hands the jobs over.
+    async fn take(
+        &self,
+        mut tx: sqlx::Transaction<'_, sqlx::Postgres>,
+        shares: &[Share],
+        epoch: &Arc<Epoch>,
+    ) -> Result<usize, sqlx::Error> {
+        if shares.is_empty() {
+            tx.rollback().await?;
+            return Ok(0);
+        }
+        let leases = claim(&mut tx, shares, epoch.id, self.clock.fixed()).await?;
+        commit(tx, epoch).await?;
+        let count = leases.len();
+        self.metrics.claimed(&leases);
+        self.hand_over(leases, epoch);
+        Ok(count)
+    }
+
+    /// Gives each job to the dispatcher of its kind.
+    fn hand_over(&self, leases: Vec<Lease>, epoch: &Arc<Epoch>) {
+        let mut batches: HashMap<(String, String), Vec<Held<E>>> = HashMap::new();
+        for lease in leases {
+            let Some(slots) = self.slots.get(&lease.queue) else {
+                continue;
+            };
+            let key = (lease.queue.clone(), lease.kind.clone());
+            let held = Held::new(lease, slots.take(), Arc::clone(epoch), self.settle.clone());
+            batches.entry(key).or_default().push(held);
+        }
+        for ((queue, kind), batch) in batches {
+            let entry = self
+                .entries
+                .get(&queue)
+                .and_then(|kinds| kinds.get(kind.as_str()));
+            let Some(entry) = entry else {
+                warn!(
+                    job.kind = kind,
+                    queue.name = queue,
+                    "no worker here knows this kind"
+                );
+                for held in batch {
+                    held.end(Ending::Snooze {
+                        until: self.clock.now() + UNKNOWN_KIND_PAUSE,
+                    });
+                }
+                continue;
+            };
+            // The channel has room for one batch per slot, so it is never full; a closed one means
+            // that the node stops, and dropping the leases gives the jobs back.
+            drop(entry.try_send(batch));
+        }
+    }
+
+    /// Where jobs wait that saw two workers die: stops claiming until nothing else is held, then
+    /// runs one of them alone. Answers whether the loop should hold still.
+    async fn quarantine(&mut self, epoch: &Arc<Epoch>) -> Result<bool, sqlx::Error> {
+        let queues: Vec<String> = self.slots.keys().cloned().collect();
+        let now = self.clock.fixed();
+        let mut tx = self.pool.begin().await?;
+        if !has_suspects(&mut tx, &queues, now).await? {
+            return Ok(false);
+        }
+        if self.held.load(Ordering::Acquire) > 0 {
+            return Ok(true);
+        }
+        let lease = claim_suspect(&mut tx, &queues, epoch.id, now).await?;
+        commit(tx, epoch).await?;
+        let Some(lease) = lease else { return Ok(false) };
+        info!(job.id = %lease.job_id, job.kind = lease.kind, crashes = lease.crashes,
+            "job that saw workers die is run alone");
+        self.is_quarantined = true;
+        self.hand_over(vec![lease], epoch);
+        Ok(true)
+    }
+
+    /// Jobs taken over for the last time: buried through the settler, which asks the domain what
+    /// that means.
+    fn bury_doomed(&mut self) {
+        while let Some(epoch) = self.epochs.claimable()
+            && let Ok(leases) = self.doomed.try_recv()
+        {
+            for lease in leases {
+                let Some(slots) = self.slots.get(&lease.queue).or(self.slots.values().next())
+                else {
+                    continue;
+                };
+                let crashes = lease.crashes;
+                let held = Held::new(lease, slots.take(), Arc::clone(&epoch), self.settle.clone());
+                held.end(Ending::Bury {
+                    reason: "crash_loop".to_owned(),
+                    error: format!("{crashes} workers died while they held the job"),
+                });
+            }
+        }
+    }
+}
+
+/// Commits a claim. If the answer is lost, jobs may be running under `epoch` that nobody runs.
+async fn commit(
+    tx: sqlx::Transaction<'_, sqlx::Postgres>,
+    epoch: &Epoch,
+) -> Result<(), sqlx::Error> {
+    tx.commit().await.inspect_err(|_| epoch.abandon())
+}

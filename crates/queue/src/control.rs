@@ -1,0 +1,114 @@
+//! An operator's hands: pause and resume a queue, look at a job, cancel it.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::job::JobId;
+
+/// An open job, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct OpenJob {
+    pub job_id: JobId,
+    pub queue: String,
+    pub kind: String,
+    pub state: String,
+    pub payload: Value,
+    pub errors: Option<Value>,
+    pub attempt: i16,
+    pub failures: i16,
+    pub max_attempts: i16,
+    pub crashes: i16,
+    pub run_at: DateTime<Utc>,
+    pub enqueued_at: DateTime<Utc>,
+}
+
+/// Finds an open job.
+pub async fn find_job(
+    db: &mut PgConnection,
+    job_id: JobId,
+) -> Result<Option<OpenJob>, sqlx::Error> {
+    sqlx::query_as!(
+        OpenJob,
+        r#"
+        select job_id as "job_id: JobId", queue, kind, state::text as "state!", payload, errors,
+               attempt, failures, max_attempts, crashes, run_at, enqueued_at
+        from queue.jobs where job_id = $1
+        "#,
+        job_id.0,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Which of `ids` are running now: what `sending` means for their deliveries.
+pub async fn running(db: &mut PgConnection, ids: &[JobId]) -> Result<Vec<JobId>, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_scalar!(
+        r#"select job_id as "job_id: JobId" from queue.jobs
+           where job_id = any($1) and state = 'running'"#,
+        &ids,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The row is gone; it will not run.
+    Done,
+    /// It runs now; too late.
+    Running,
+    /// It has ended, or never was.
+    Absent,
+}
+
+/// Cancels a job that is not running, in the caller's transaction.
+pub async fn cancel(db: &mut PgConnection, job_id: JobId) -> Result<Cancelled, sqlx::Error> {
+    let deleted = sqlx::query!(
+        "delete from queue.jobs where job_id = $1 and state = 'available'",
+        job_id.0
+    )
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    if deleted > 0 {
+        return Ok(Cancelled::Done);
+    }
+    let is_open = find_job(db, job_id).await?.is_some();
+    Ok(if is_open {
+        Cancelled::Running
+    } else {
+        Cancelled::Absent
+    })
+}
+
+/// Stops claims of `queue` on every node. What runs goes on.
+pub async fn pause(
+    db: &mut PgConnection,
+    queue: &str,
+    now: Option<DateTime<Utc>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into queue.queues (queue, paused_at) values ($1, coalesce($2, now()))
+         on conflict (queue) do update
+         set paused_at = coalesce(queues.paused_at, excluded.paused_at)",
+        queue,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Lets nodes claim from `queue` again. Ring [`JOBS_AVAILABLE`](crate::JOBS_AVAILABLE) afterwards.
+pub async fn resume(db: &mut PgConnection, queue: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update queue.queues set paused_at = null where queue = $1",
+        queue
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The settler: one transaction for many outcomes.
+//!
+//! It gathers outcomes and commits endings, effects and follow-up jobs together, so that nothing is
+//! half done and a job costs a hundredth of a commit instead of four. The endings come first: they
+//! are the fence, and only what survives it is written (see [`finish`](crate::finish)).
+//!
+//! A settlement that fails by a passing fault is tried again until it succeeds: the batch is never
+//! dropped, and a COMMIT whose answer was lost writes nothing twice, because the rows it ended are
+//! no longer at their fence. Any other error is bisected, and the one job the database refuses is
+//! buried alone.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use crate::bell::{Bell, JOBS_AVAILABLE};
+use crate::clock::Clock;
+use crate::config::QueueConfig;
+use crate::database::EnginePool;
+use crate::effects::Effects;
+use crate::enqueue::enqueue;
+use crate::fault::{describe, is_passing, storable};
+use crate::finish::{Due, Exit, write_exits};
+use crate::lease::{Ended, Lease};
+use crate::metrics::Metrics;
+use crate::outcome::{Ending, Outcome};
+
+/// Pauses between tries of a settlement the database could not take: doubling up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Refusals after which a job is left alone: its effects, what its burial means, the bare burial,
+/// and putting it back.
+const REFUSALS_MAX: u8 = 4;
+
+/// How long a job waits that cannot be settled at all, not even buried.
+const REFUSED_PAUSE: Duration = Duration::from_mins(10);
+
+/// Below this many outcomes a settlement waits a little for more, if more are out.
+const WORTHWHILE: usize = 64;
+
+/// What the settlements of one node share.
+pub(crate) struct Settler<X: Effects> {
+    pub(crate) pool: EnginePool,
+    pub(crate) effects: Arc<X>,
+    pub(crate) config: QueueConfig,
+    pub(crate) clock: Clock,
+    pub(crate) bell: Bell,
+    pub(crate) metrics: Metrics,
+    /// Jobs held by this node, all queues.
+    pub(crate) held: Arc<AtomicUsize>,
+}
+
+/// An ended attempt with every choice made, so that trying again writes the same.
+struct Settled<E> {
+    ended: Ended<E>,
+    exit: Exit,
+}
+
+impl<X: Effects> Settler<X> {
+    /// Settles until the last sender is gone.
+    pub(crate) async fn run(self, mut outcomes: mpsc::Receiver<Ended<X::Effect>>) {
+        let settler = Arc::new(self);
+        let permits = Arc::new(Semaphore::new(settler.config.settlers));
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let tracker = TaskTracker::new();
+        loop {
+            // The permit comes first: while all settlements are busy, outcomes gather by
+            // themselves, and no time is spent waiting that the disk does not ask for.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                break;
+            };
+            let mut batch = Vec::with_capacity(settler.config.settle_batch);
+            if settler.gather(&mut outcomes, &under_way, &mut batch).await == 0 {
+                break;
+            }
+            let settler = Arc::clone(&settler);
+            let count = batch.len();
+            under_way.fetch_add(count, Ordering::AcqRel);
+            let under_way = Arc::clone(&under_way);
+            tracker.spawn(async move {
+                settler.settle(batch).await;
+                under_way.fetch_sub(count, Ordering::AcqRel);
+                drop(permit);
+            });
+        }
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    /// Takes what is there, and waits a moment for more while other jobs are still out.
+    async fn gather(
+        &self,
+        outcomes: &mut mpsc::Receiver<Ended<X::Effect>>,
+        under_way: &AtomicUsize,
+        batch: &mut Vec<Ended<X::Effect>>,
+    ) -> usize {
+        let most = self.config.settle_batch;
+        if outcomes.recv_many(batch, most).await == 0 {
+            return 0;
+        }
+        let deadline = Instant::now() + self.config.settle_wait;
+        while batch.len() < most.min(WORTHWHILE) {
+            let out = self.held.load(Ordering::Acquire);
+            let known = batch.len() + under_way.load(Ordering::Acquire);
+            if out <= known {
+                break;
+            }
+            let room = most - batch.len();
+            match timeout_at(deadline, outcomes.recv_many(batch, room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        batch.len()
+    }
+
+    /// Commits a batch, whatever it takes.
+    async fn settle(&self, batch: Vec<Ended<X::Effect>>) {
+        let mut groups = vec![
+            batch
+                .into_iter()
+                .map(|ended| self.decide(ended))
+                .collect::<Vec<_>>(),
+        ];
+        let mut pause = Duration::from_millis(20);
+        while let Some(mut group) = groups.pop() {
+            // One that hangs for a whole lease is on a connection that is dead and does not know it.
+            let committed = timeout(self.config.lease_ttl, self.commit(&group)).await;
+            match committed.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                Ok(()) => pause = Duration::from_millis(20),
+                Err(sqlx::Error::PoolClosed) => {
+                    error!(
+                        jobs = group.len(),
+                        "settlement given up, the pool is closed"
+                    );
+                }
+                Err(fault) if is_passing(&fault) => {
+                    warn!(
+                        error = describe(&fault),
+                        jobs = group.len(),
+                        "settlement postponed"
+                    );
+                    self.metrics.settlement_retried();
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    groups.push(group);
+                }
+                Err(fault) if group.len() > 1 => {
+                    warn!(
+                        error = describe(&fault),
+                        jobs = group.len(),
+                        "settlement bisected"
+                    );
+                    let half = group.split_off(group.len() / 2);
+                    groups.push(half);
+                    groups.push(group);
+                }
+                Err(fault) => {
+                    let settled = group.pop();
+                    let refused = settled.and_then(|one| self.refuse(one, &describe(&fault)));
+                    groups.extend(refused.map(|settled| vec![settled]));
+                }
+            }
+        }
+    }
+
+    /// Turns the ending of an attempt into what becomes of its row.
+    fn decide(&self, mut ended: Ended<X::Effect>) -> Settled<X::Effect> {
+        let lease = &ended.lease;
+        let exit = match std::mem::replace(&mut ended.outcome.ending, Ending::Complete) {
+            Ending::Complete | Ending::Cancel => Exit::Delete,
+            Ending::Snooze { until } => Exit::Return {
+                due: Due::At(until),
+                is_charged: false,
+                error: None,
+            },
+            Ending::GiveBack => Exit::Return {
+                due: Due::After(Duration::ZERO),
+                is_charged: false,
+                error: None,
+            },
+            Ending::Retry { error, .. } if lease.info().is_last() => {
+                ended.is_by_engine = true;
+                Exit::Bury {
+                    reason: "attempts_exhausted".to_owned(),
+                    error: storable(&error),
+                }
+            }
+            Ending::Retry { after, error } => {
+                let failures = lease.info().failures + 1;
+                let chance = rand::rng().random::<f64>();
+                let delay = after.unwrap_or_else(|| self.config.backoff.delay(failures, chance));
+                Exit::Return {
+                    due: Due::After(delay),
+                    is_charged: true,
+                    error: Some(storable(&error)),
+                }
+            }
+            Ending::Bury { reason, error } => Exit::Bury {
+                reason,
+                error: storable(&error),
+            },
+        };
+        if let (Exit::Bury { error, .. }, true) = (&exit, ended.is_by_engine) {
+            let effects = self.effects.on_bury(&ended.lease, error);
+            ended.outcome.effects.extend(effects);
+        }
+        Settled { ended, exit }
+    }
+
+    /// The database will never take this outcome: bury the job with that error instead. If even
+    /// that is refused, without effects; if that is, put it back for later. `None` once nothing is
+    /// left to try: the row stays as it is until this epoch ends.
+    fn refuse(&self, mut settled: Settled<X::Effect>, error: &str) -> Option<Settled<X::Effect>> {
+        let ended = &mut settled.ended;
+        error!(job.id = %ended.lease.job_id, job.kind = ended.lease.kind, error,
+            "settlement refused");
+        ended.refusals += 1;
+        ended.outcome = Outcome::completed();
+        if ended.refusals == 1 {
+            ended.outcome.effects = self.effects.on_bury(&ended.lease, error);
+        }
+        let error = storable(error);
+        settled.exit = match ended.refusals {
+            REFUSALS_MAX.. => return None,
+            3 => Exit::Return {
+                due: Due::After(REFUSED_PAUSE),
+                is_charged: false,
+                error: Some(error),
+            },
+            _ => Exit::Bury {
+                reason: "refused".to_owned(),
+                error,
+            },
+        };
+        Some(settled)
+    }
+
+    /// One transaction: endings, effects of the survivors, follow-up jobs of the survivors.
+    async fn commit(&self, group: &[Settled<X::Effect>]) -> Result<(), sqlx::Error> {
+        let started = Instant::now();
+        let now = self.clock.fixed();
+        let mut tx = self.pool.begin().await?;
+        let exits: Vec<(&Lease, &Exit)> = group
+            .iter()
+            .map(|settled| (&settled.ended.lease, &settled.exit))
+            .collect();
+        let survivors = write_exits(&mut tx, &exits, now).await?;
+        let mut effects = Vec::new();
+        let mut jobs = Vec::new();
+        let mut lost = 0_usize;
+        for settled in group {
+            if survivors.contains(&settled.ended.lease.job_id) {
+                effects.extend(&settled.ended.outcome.effects);
+                jobs.extend(&settled.ended.outcome.jobs);
+            } else {
+                lost += 1;
+            }
+        }
+        let applied = if effects.is_empty() {
+            X::Applied::default()
+        } else {
+            self.effects.apply(&mut tx, &effects).await?
+        };
+        if !jobs.is_empty() {
+            enqueue(&mut tx, jobs.iter().copied(), now)
+                .await
+                .map_err(|refused| refused.source)?;
+        }
+        tx.commit().await?;
+
+        self.effects.committed(applied);
+        let queues: HashSet<&str> = jobs.iter().map(|job| job.queue.as_str()).collect();
+        for queue in queues {
+            self.bell.ring(JOBS_AVAILABLE, queue);
+        }
+        if lost > 0 {
+            warn!(jobs = lost, "outcomes discarded, their leases were lost");
+        }
+        self.metrics.settled(group.len(), lost, started.elapsed());
+        for settled in group {
+            if survivors.contains(&settled.ended.lease.job_id) {
+                self.metrics.finished(&settled.ended.lease, &settled.exit);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Template and variables to a message.
+//!
+//! Pure: no clock, no files at run time, no database. The templates that ship with Postrider are
+//! embedded in the binary and compiled once, by [`Templates::builtin`]; a template that does not
+//! compile stops the start and names its file and line.
+//!
+//! # Promised
+//!
+//! - **Bounded.** The length of a template, the work it does and the message it writes have
+//!   limits, so no template can hold a worker for long or send a book.
+//! - **Escaped by target.** HTML is escaped as HTML; text is not; values inside JSON are placed
+//!   into a parsed tree, so no variable can change its shape.
+//! - **Strict.** An undefined variable is an error, never an empty word in somebody's mail.
+//! - **Content is not code.** What a caller sends as `content` is taken literally ([`literal`]).
+//!
+//! # Not promised
+//!
+//! - **A bound on values in between.** A template that doubles a text in a loop is stopped by the
+//!   limit on work, not by one on memory: whoever may write templates is trusted that far.
+//!
+//! # Cost
+//!
+//! One in-app message of `order.filled`: 7 µs on one core of a two-core machine, optimised; of
+//! `plain`, which walks the payload, 20 µs. All built-in templates compile in under 1 ms.
+//!
+//! # Reading order
+//!
+//! [`mod@file`] (how a template is written), [`templates`] (compiled), [`vars`] (what it can see),
+//! [`message`] (rendering, and what happens when a channel has no section).
+
+mod builtin;
+mod error;
+mod file;
+mod message;
+mod section;
+mod templates;
+mod vars;
+
+pub use error::{RenderError, TemplateError};
+pub use message::{literal, render};
+pub use templates::{PLAIN, Templates};
+pub use vars::{EventVars, NotificationVars, UserVars, Vars};

@@ -1,0 +1,314 @@
+//! What comes out of the built-in templates, and what stops a template that does too much.
+
+use chrono::DateTime;
+use domain::{Channel, Message, NotificationId, Priority, UserId};
+use serde_json::{Map, Value, json};
+
+use super::{literal, render};
+use crate::file::Source;
+use crate::section::Shape;
+use crate::{EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
+
+/// Renders with `data` as the payload of an event of type `kind`.
+fn render_event(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    kind: &str,
+    data: &Value,
+) -> Result<Message, RenderError> {
+    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let user_id = UserId::from("u1");
+    let vars = Vars {
+        data,
+        event: Some(EventVars {
+            id: "order-1",
+            kind,
+            created_at: now,
+        }),
+        user: UserVars { id: &user_id },
+        notification: NotificationVars {
+            id: NotificationId::at(now),
+            kind,
+            category: None,
+            priority: Priority::Normal,
+            created_at: now,
+        },
+        locale: "en",
+    };
+    render(templates, template, channel, &vars)
+}
+
+fn compile(text: &str) -> Templates {
+    let plain = include_str!("../../../../templates/plain.yaml");
+    let sources = [("x.yaml", text), ("plain.yaml", plain)];
+    Templates::compile(
+        sources
+            .into_iter()
+            .map(|(file, text)| Source { file, text }),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_filled_order_reads_as_a_sentence_in_app() {
+    let templates = Templates::builtin().unwrap();
+    let payload = json!({"symbol": "AAPL", "side": "BUY", "quantity": 10, "price": 189.5});
+
+    let message = render_event(
+        &templates,
+        "order.filled",
+        Channel::InApp,
+        "ORDER_FILLED",
+        &payload,
+    )
+    .unwrap();
+
+    assert_eq!(message.subject.as_deref(), Some("Order filled"));
+    assert_eq!(
+        message.body,
+        "Your buy order for 10 AAPL was filled at 189.5."
+    );
+    assert_eq!(message.data, None);
+}
+
+#[test]
+fn every_builtin_renders_on_every_channel_whatever_the_payload() {
+    let templates = Templates::builtin().unwrap();
+    for name in templates.names() {
+        let samples = templates.samples(name);
+        assert!(!samples.is_empty(), "{name} has no sample");
+        let mut payloads: Vec<Value> = samples.iter().cloned().map(Value::Object).collect();
+        // Each known variable missing, null, and of a type nobody meant.
+        payloads.push(Value::Null);
+        for odd in [
+            Value::Null,
+            json!(7),
+            json!([1, {"a": null}]),
+            json!({"x": {"y": "z"}}),
+        ] {
+            let keys = samples.iter().flat_map(Map::keys).cloned();
+            payloads.push(Value::Object(keys.map(|key| (key, odd.clone())).collect()));
+        }
+        for (channel, payload) in Channel::ALL
+            .into_iter()
+            .flat_map(|channel| payloads.iter().map(move |it| (channel, it)))
+        {
+            let message = render_event(&templates, name, channel, "some.event", payload)
+                .unwrap_or_else(|error| panic!("{name} on {channel} with {payload}: {error:?}"));
+
+            let has_words = !message.body.trim().is_empty() || message.data.is_some();
+            // A plain notification of nothing has only its title to show.
+            assert!(
+                has_words || name == PLAIN,
+                "{name} on {channel} with {payload}"
+            );
+            assert_eq!(message.subject.is_some(), Shape::of(channel).needs_subject);
+            let is_sentence = channel == Channel::InApp || channel == Channel::Sms;
+            assert!(
+                !(is_sentence && message.body.contains("  ")),
+                "{name}: {:?}",
+                message.body
+            );
+        }
+    }
+}
+
+#[test]
+fn the_plain_template_shows_the_senders_words_or_else_the_payload() {
+    let templates = Templates::builtin().unwrap();
+    let shown = |payload: &Value| {
+        let it = render_event(
+            &templates,
+            PLAIN,
+            Channel::InApp,
+            "NETTING_CYCLE.done",
+            payload,
+        );
+        let message = it.unwrap();
+        (message.subject.unwrap(), message.body)
+    };
+
+    assert_eq!(
+        shown(&json!({"user_id": "u1", "title": "Hello", "message": "It is done."})),
+        ("Hello".to_owned(), "It is done.".to_owned())
+    );
+    assert_eq!(
+        shown(&json!({"user_id": "u1", "net_amount": 5, "ok": true, "items": [1]})),
+        (
+            "Netting cycle done".to_owned(),
+            "Net amount: 5\nOk: True".to_owned()
+        )
+    );
+}
+
+#[test]
+fn html_is_escaped_and_text_is_not() {
+    let templates = compile(
+        "name: x\nchannels:\n  email:\n    subject: s\n    body: '{{ who }}'\n    \
+         body_html: '<b>{{ who }}</b>'\n",
+    );
+
+    let message = render_event(
+        &templates,
+        "x",
+        Channel::Email,
+        "x",
+        &json!({"who": "<Ada & Co>"}),
+    )
+    .unwrap();
+
+    assert_eq!(message.body, "<Ada & Co>");
+    assert_eq!(
+        message.body_html.as_deref(),
+        Some("<b>&lt;Ada &amp; Co&gt;</b>")
+    );
+}
+
+#[test]
+fn a_variable_in_structured_data_cannot_change_its_shape_and_keeps_its_type() {
+    let templates = compile(
+        "name: x\nchannels:\n  slack:\n    text: t\n    blocks:\n    - {type: section, text: 'Hi \
+         {{ who }}', n: '{{ count }}', raw: '{{ who | safe }}'}\n",
+    );
+    let payload = json!({"who": "\"}], \"x\": [{\"", "count": 3});
+
+    let message = render_event(&templates, "x", Channel::Slack, "x", &payload).unwrap();
+
+    let block = json!({
+        "type": "section", "text": "Hi \"}], \"x\": [{\"", "n": 3, "raw": "\"}], \"x\": [{\"",
+    });
+    assert_eq!(message.data, Some(json!({"blocks": [block]})));
+}
+
+#[test]
+fn an_undefined_variable_is_an_error_that_names_the_place() {
+    let templates = compile("name: x\nchannels:\n  sms:\n    body: |\n      a\n      {{ typo }}\n");
+
+    let error = render_event(&templates, "x", Channel::Sms, "x", &json!({})).unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "template `x/sms.body.txt` failed in line 2"
+    );
+}
+
+#[test]
+fn a_payload_cannot_replace_what_postrider_says() {
+    let templates = compile(
+        "name: x\nchannels:\n  sms:\n    body: '{{ user.id }} {{ data.user }} {{ event.type }} {{ \
+         event.data.n }} {{ n }}'\n",
+    );
+
+    let message = render_event(
+        &templates,
+        "x",
+        Channel::Sms,
+        "e",
+        &json!({"user": "eve", "n": 1}),
+    )
+    .unwrap();
+
+    assert_eq!(message.body, "u1 eve e 1 1");
+}
+
+#[test]
+fn a_template_that_works_too_long_or_writes_too_much_is_stopped() {
+    let endless = compile(
+        "name: x\nchannels:\n  sms:\n    body: '{% for a in range(9999) %}{% for b in \
+         range(9999) %}{% endfor %}{% endfor %}'\n",
+    );
+    let error = render_event(&endless, "x", Channel::Sms, "x", &json!({})).unwrap_err();
+    assert!(matches!(error, RenderError::Evaluation { .. }), "{error:?}");
+
+    let verbose = compile("name: x\nchannels:\n  sms:\n    body: '{{ \"abcd\" * 1000000 }}'\n");
+    let error = render_event(&verbose, "x", Channel::Sms, "x", &json!({})).unwrap_err();
+    assert!(matches!(error, RenderError::TooLarge { .. }), "{error:?}");
+}
+
+#[test]
+fn the_limit_counts_all_parts_of_a_message_together() {
+    let half = "{{ \"abcd\" * 70000 }}";
+    let text = format!(
+        "name: x\nchannels:\n  email:\n    subject: s\n    body: '{half}'\n    body_html: '{half}'\n"
+    );
+
+    let error = render_event(&compile(&text), "x", Channel::Email, "x", &json!({})).unwrap_err();
+
+    assert!(matches!(error, RenderError::TooLarge { .. }), "{error:?}");
+}
+
+#[test]
+fn a_channel_without_a_section_borrows_the_words_of_another() {
+    let templates = compile(
+        "name: x\ndescription: About x\nchannels:\n  email:\n    subject: Short\n    body: Long\n",
+    );
+    let message = |channel| render_event(&templates, "x", channel, "x", &json!({"a": 1})).unwrap();
+
+    let in_app = message(Channel::InApp);
+    assert_eq!(
+        (in_app.subject.as_deref(), in_app.body.as_str()),
+        (Some("Short"), "Long")
+    );
+    assert_eq!(message(Channel::Sms).body, "Short");
+    assert_eq!(message(Channel::Webhook).data, Some(json!({"a": 1})));
+
+    let sms_only = compile("name: x\ndescription: About x\nchannels:\n  sms:\n    body: Hi\n");
+    let email = render_event(&sms_only, "x", Channel::Email, "x", &json!({})).unwrap();
+    assert_eq!(
+        (email.subject.as_deref(), email.body.as_str()),
+        (Some("About x"), "Hi")
+    );
+}
+
+#[test]
+fn a_template_without_words_is_shown_plainly() {
+    let templates = compile("name: x\nchannels:\n  webhook:\n    data: {n: '{{ n }}'}\n");
+    let payload = json!({"n": 4});
+
+    let webhook = render_event(&templates, "x", Channel::Webhook, "x", &payload).unwrap();
+    let sms = render_event(&templates, "x", Channel::Sms, "x", &payload).unwrap();
+
+    assert_eq!(webhook.data, Some(json!({"n": 4})));
+    assert_eq!(sms.body, "N: 4");
+}
+
+#[test]
+fn a_line_break_in_a_subject_becomes_a_space() {
+    let templates =
+        compile("name: x\nchannels:\n  email:\n    subject: 'A {{ b }}'\n    body: c\n");
+    let payload = json!({"b": "x\r\nBcc: eve@example.com"});
+
+    let message = render_event(&templates, "x", Channel::Email, "x", &payload).unwrap();
+
+    assert_eq!(message.subject.as_deref(), Some("A x Bcc: eve@example.com"));
+}
+
+#[test]
+fn content_is_taken_literally_and_gets_a_subject_where_one_is_needed() {
+    let in_app = literal(Channel::InApp, None, "{{ 1 + 1 }}");
+    assert_eq!(in_app.body, "{{ 1 + 1 }}");
+    assert_eq!(in_app.subject.as_deref(), Some("Notification"));
+
+    let email = literal(Channel::Email, Some("Hi"), "Text");
+    assert_eq!(email.subject.as_deref(), Some("Hi"));
+    assert_eq!(literal(Channel::Sms, Some("Hi"), "Text").subject, None);
+}
+
+#[test]
+fn an_unknown_template_is_named() {
+    let templates = Templates::builtin().unwrap();
+
+    let error = render_event(&templates, "no.such", Channel::Sms, "x", &json!({})).unwrap_err();
+
+    assert_eq!(error.to_string(), "there is no template `no.such`");
+}
+
+#[test]
+fn what_no_text_column_can_hold_is_left_out() {
+    let templates = compile("name: x\nchannels:\n  sms:\n    body: \"a\\0b\"\n");
+
+    let message = render_event(&templates, "x", Channel::Sms, "x", &json!({})).unwrap();
+
+    assert_eq!(message.body, "ab");
+}

@@ -1,0 +1,255 @@
+//! Deliveries and their attempts: one notification, to one user, over one channel.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{AttemptStatus, Channel, DeliveryId, Message, NotificationId, Status};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::effect::{NewAttempt, NewDelivery};
+use crate::error::{during, unknown_word};
+use crate::partitions::first_id;
+
+/// A delivery as stored, with what its user did about it in the feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub notification_id: NotificationId,
+    /// The open job that works on it. While that job runs, the status shown is `sending`.
+    pub job_id: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub channel: Channel,
+    pub status: Status,
+    /// Provider attempts so far.
+    pub attempts: u16,
+    pub provider: Option<String>,
+    /// `None` in-app, where the user is the address.
+    pub address: Option<String>,
+    pub error: Option<String>,
+    /// `None` until rendered.
+    pub message: Option<Message>,
+    /// In-app only, once arrived: its number in the feed.
+    pub seq: Option<i64>,
+    pub read_at: Option<DateTime<Utc>>,
+}
+
+/// What a provider answered, once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub delivery_id: DeliveryId,
+    /// From 1, across providers and jobs.
+    pub number: u16,
+    pub provider: String,
+    pub status: AttemptStatus,
+    pub error: Option<String>,
+    pub provider_message_id: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+}
+
+/// Lists all deliveries of some notifications, by notification and position.
+pub async fn list_deliveries(
+    connection: &mut PgConnection,
+    notification_ids: &[NotificationId],
+) -> Result<Vec<Delivery>, StoreError> {
+    let since = earliest_delivery(notification_ids);
+    let ids: Vec<_> = notification_ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select delivery.id, delivery.notification_id, delivery.job_id, delivery.created_at,
+               delivery.updated_at, delivery.channel, delivery.status, delivery.attempts,
+               delivery.provider, delivery.address, delivery.error,
+               delivery.message as "message: Json<Message>", delivery.seq,
+               inbox.read_at as "read_at?"
+        from deliveries as delivery
+        left join inbox
+            on inbox.tenant_id = delivery.tenant_id
+            and inbox.user_id = delivery.user_id
+            and inbox.seq = delivery.seq
+        where delivery.notification_id = any($1::uuid[])
+          and delivery.id >= $2
+        order by delivery.notification_id, delivery.position
+        "#,
+        &ids,
+        since,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("list deliveries"))?;
+
+    rows.into_iter()
+        .map(|row| {
+            let unknown = |word: &str| unknown_word("deliveries", word);
+            Ok(Delivery {
+                id: row.id.into(),
+                notification_id: row.notification_id.into(),
+                job_id: row.job_id,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                channel: Channel::parse(&row.channel).ok_or_else(|| unknown(&row.channel))?,
+                status: Status::parse(&row.status).ok_or_else(|| unknown(&row.status))?,
+                attempts: row.attempts as u16,
+                provider: row.provider,
+                address: row.address,
+                error: row.error,
+                message: row.message.map(|message| message.0),
+                seq: row.seq,
+                read_at: row.read_at,
+            })
+        })
+        .collect()
+}
+
+/// Lists all attempts of some deliveries, in their order.
+pub async fn list_attempts(
+    connection: &mut PgConnection,
+    delivery_ids: &[DeliveryId],
+) -> Result<Vec<Attempt>, StoreError> {
+    let ids: Vec<_> = delivery_ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select delivery_id, number, provider, status, error, provider_message_id, started_at,
+               finished_at
+        from attempts
+        where delivery_id = any($1::uuid[])
+        order by delivery_id, number
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("list attempts"))?;
+
+    rows.into_iter()
+        .map(|row| {
+            Ok(Attempt {
+                delivery_id: row.delivery_id.into(),
+                number: row.number as u16,
+                provider: row.provider,
+                status: AttemptStatus::parse(&row.status)
+                    .ok_or_else(|| unknown_word("attempts", &row.status))?,
+                error: row.error,
+                provider_message_id: row.provider_message_id,
+                started_at: row.started_at,
+                finished_at: row.finished_at,
+            })
+        })
+        .collect()
+}
+
+/// The smallest id that a delivery of these notifications can have.
+///
+/// A delivery is planned after its notification was accepted, by a clock at most a day behind. The
+/// bound keeps a look-up by notification out of the partitions of earlier months.
+pub(crate) fn earliest_delivery(notification_ids: &[NotificationId]) -> Uuid {
+    let earliest = notification_ids
+        .iter()
+        .map(|id| id.as_uuid())
+        .min()
+        .unwrap_or_default();
+    let millis = (earliest.as_u128() >> 80) as i64;
+    let made_at = DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    first_id(made_at - TimeDelta::days(1))
+}
+
+/// Inserts deliveries in one statement.
+pub(crate) async fn insert_rows(
+    connection: &mut PgConnection,
+    rows: &[&NewDelivery],
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = rows.iter().map(|row| row.id.as_uuid()).collect();
+    let notifications: Vec<_> = rows
+        .iter()
+        .map(|row| row.notification_id.as_uuid())
+        .collect();
+    let job_ids: Vec<_> = rows.iter().map(|row| row.job_id).collect();
+    let created: Vec<_> = rows.iter().map(|row| row.created_at).collect();
+    let positions: Vec<_> = rows.iter().map(|row| row.position as i16).collect();
+    let tenants: Vec<_> = rows.iter().map(|row| row.tenant_id.as_str()).collect();
+    let users: Vec<_> = rows.iter().map(|row| row.user_id.as_str()).collect();
+    let channels: Vec<_> = rows.iter().map(|row| row.channel.as_str()).collect();
+    let statuses: Vec<_> = rows.iter().map(|row| row.status.as_str()).collect();
+    let addresses: Vec<_> = rows.iter().map(|row| row.address.as_deref()).collect();
+    let errors: Vec<_> = rows.iter().map(|row| row.error.as_deref()).collect();
+    sqlx::query!(
+        r#"
+        insert into deliveries (
+            id, notification_id, job_id, created_at, updated_at, position, tenant_id, user_id,
+            channel, status, address, error
+        )
+        select id, notification_id, job_id, created_at, created_at, position, tenant_id, user_id,
+               channel, status, address, error
+        from unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::smallint[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]
+        ) as planned (
+            id, notification_id, job_id, created_at, position, tenant_id, user_id, channel,
+            status, address, error
+        )
+        "#,
+        &ids,
+        &notifications,
+        &job_ids as &[Option<Uuid>],
+        &created,
+        &positions,
+        &tenants as &[&str],
+        &users as &[&str],
+        &channels as &[&str],
+        &statuses as &[&str],
+        &addresses as &[Option<&str>],
+        &errors as &[Option<&str>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Inserts attempts in one statement.
+pub(crate) async fn insert_attempts(
+    connection: &mut PgConnection,
+    rows: &[&NewAttempt],
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = rows.iter().map(|row| row.delivery_id.as_uuid()).collect();
+    let started: Vec<_> = rows.iter().map(|row| row.started_at).collect();
+    let finished: Vec<_> = rows.iter().map(|row| row.finished_at).collect();
+    let numbers: Vec<_> = rows.iter().map(|row| row.number as i16).collect();
+    let providers: Vec<_> = rows.iter().map(|row| row.provider.as_str()).collect();
+    let statuses: Vec<_> = rows.iter().map(|row| row.status.as_str()).collect();
+    let errors: Vec<_> = rows.iter().map(|row| row.error.as_deref()).collect();
+    let messages: Vec<_> = rows
+        .iter()
+        .map(|row| row.provider_message_id.as_deref())
+        .collect();
+    sqlx::query!(
+        r#"
+        insert into attempts (
+            delivery_id, started_at, finished_at, number, provider, status, error,
+            provider_message_id
+        )
+        select *
+        from unnest(
+            $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::smallint[], $5::text[],
+            $6::text[], $7::text[], $8::text[]
+        )
+        "#,
+        &ids,
+        &started,
+        &finished,
+        &numbers,
+        &providers as &[&str],
+        &statuses as &[&str],
+        &errors as &[Option<&str>],
+        &messages as &[Option<&str>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Effects: what a settled job changes in our tables, as data.
+//!
+//! Handlers answer with effects; [`apply`](crate::settlement::apply) writes those of a whole
+//! settlement with one statement per table, in the transaction that ends the jobs.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    AttemptStatus, Channel, DeliveryId, EventId, Message, NotificationId, Priority, Status,
+    TenantId, TraceStep, UserId,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// One change that a settlement writes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Inserts a notification that an event led to.
+    NotificationPlanned(Box<NewNotification>),
+    /// Moves a direct send that intake inserted as `pending`.
+    NotificationRouted {
+        id: NotificationId,
+        status: Status,
+        delivery_count: u16,
+    },
+    /// Inserts a delivery.
+    DeliveryPlanned(Box<NewDelivery>),
+    /// Stores the rendered message and names the job that will send it.
+    DeliveryRendered {
+        id: DeliveryId,
+        message: Box<Message>,
+        template: Option<String>,
+        locale: Option<String>,
+        job_id: Option<Uuid>,
+    },
+    /// Moves a delivery, and its notification with it.
+    DeliveryMoved(DeliveryMove),
+    /// Puts the message into the user's feed: next `seq`, inbox row, attempt, `delivered`.
+    InboxArrived(InboxArrival),
+    /// Records what a provider answered.
+    Attempted(NewAttempt),
+    /// Adds to the trace of a notification, or of an event that led to none.
+    Traced {
+        subject_id: Uuid,
+        at: DateTime<Utc>,
+        steps: Vec<TraceStep>,
+    },
+}
+
+/// A row of `notifications`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewNotification {
+    pub id: NotificationId,
+    pub tenant_id: TenantId,
+    pub user_id: UserId,
+    /// `None` for a direct send.
+    pub event_id: Option<EventId>,
+    pub created_at: DateTime<Utc>,
+    pub send_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Event type; for a direct send the template's name or `notification`.
+    pub kind: String,
+    pub category: Option<String>,
+    pub priority: Priority,
+    pub status: Status,
+    pub template: Option<String>,
+    pub locale: Option<String>,
+    pub subject: Option<String>,
+    pub content: Option<String>,
+    /// What a direct send asked for; `None` lets routing choose.
+    pub channels: Option<Vec<Channel>>,
+    /// Variables of a direct send; an event's are its payload.
+    pub data: Option<Value>,
+    pub delivery_count: u16,
+    pub is_test: bool,
+    pub bypass_quiet_hours: bool,
+}
+
+/// A row of `deliveries`, before rendering.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDelivery {
+    pub id: DeliveryId,
+    pub notification_id: NotificationId,
+    pub tenant_id: TenantId,
+    pub user_id: UserId,
+    pub channel: Channel,
+    pub status: Status,
+    /// Order among the notification's deliveries, from 0.
+    pub position: u16,
+    /// `None` in-app, and where the user has no address (then `error` says so).
+    pub address: Option<String>,
+    pub error: Option<String>,
+    /// The open job that works on it.
+    pub job_id: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A change of a delivery's status.
+///
+/// Refused silently where the status lattice forbids it: `delivered` never goes back to `sent`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryMove {
+    pub id: DeliveryId,
+    /// `None` where only the delivery is known: a job that died before its handler read the row.
+    /// The settlement reads it from the row, which it locks anyway.
+    pub notification_id: Option<NotificationId>,
+    pub status: Status,
+    pub provider: Option<String>,
+    pub error: Option<String>,
+    /// The open job that works on it from now on.
+    pub job_id: Option<Uuid>,
+    pub at: DateTime<Utc>,
+    /// Whether it is the notification's only delivery, so that the statuses are equal and no
+    /// sibling needs to be read.
+    pub is_sole: bool,
+}
+
+/// An in-app delivery that reaches its feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxArrival {
+    pub delivery_id: DeliveryId,
+    pub notification_id: NotificationId,
+    pub tenant_id: TenantId,
+    pub user_id: UserId,
+    /// The attempt's number on the delivery, from 1.
+    pub attempt: u16,
+    pub started_at: DateTime<Utc>,
+    pub at: DateTime<Utc>,
+    pub is_sole: bool,
+}
+
+/// A row of `attempts`; raises `deliveries.attempts` to `number`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAttempt {
+    pub delivery_id: DeliveryId,
+    /// From 1, counted on the delivery across providers and jobs.
+    pub number: u16,
+    pub provider: String,
+    pub status: AttemptStatus,
+    pub error: Option<String>,
+    pub provider_message_id: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+}

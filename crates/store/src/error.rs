@@ -1,0 +1,95 @@
+//! How a statement can fail, and whether it is worth trying again.
+
+use std::error::Error as _;
+
+/// Why something could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The statement did not succeed. Ask [`is_transient`](Self::is_transient) what to do.
+    #[error("could not {operation}")]
+    Database {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+
+    /// The schema could not be brought up to date. Someone must look at it.
+    #[error("could not migrate the database")]
+    Migration {
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+
+    /// A row contradicts the code. Trying again will not help.
+    #[error("{table} holds a row this version cannot read: {detail}")]
+    Inconsistent { table: &'static str, detail: String },
+}
+
+impl StoreError {
+    /// Whether the same statement may succeed later: the connection broke, or the server was busy,
+    /// stopping, or had to break a deadlock. Otherwise the data itself was refused.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => is_transient(source),
+            Self::Migration { .. } | Self::Inconsistent { .. } => false,
+        }
+    }
+
+    /// What the database said, without our own words around it: the answer to a caller whose data
+    /// was refused.
+    pub fn database_message(&self) -> Option<String> {
+        let database = self
+            .source()?
+            .downcast_ref::<sqlx::Error>()?
+            .as_database_error()?;
+        Some(database.message().to_owned())
+    }
+}
+
+/// Whether `error` says nothing about the data: see [`StoreError::is_transient`].
+///
+/// Class 08 is a broken connection, 40 a rolled-back transaction, 53 a lack of resources, 57 an
+/// operator's intervention, such as a stopping server.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            ["08", "40", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// Names what was being done when a statement failed; for `map_err`.
+pub(crate) fn during(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database { operation, source }
+}
+
+/// A stored word that no variant has; for `ok_or_else`.
+pub(crate) fn unknown_word(table: &'static str, word: &str) -> StoreError {
+    StoreError::Inconsistent {
+        table,
+        detail: format!("unknown word {word:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_is_worth_another_try_and_bad_data_is_not() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+
+        assert!(during("read")(sqlx::Error::Io(broken)).is_transient());
+        assert!(during("read")(sqlx::Error::PoolTimedOut).is_transient());
+        assert!(!during("read")(sqlx::Error::RowNotFound).is_transient());
+    }
+}

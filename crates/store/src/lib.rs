@@ -1,0 +1,39 @@
+//! Our tables: everything that is known of events, notifications and the people they are for.
+//!
+//! All SQL of schema `public` is here, checked at compile time, next to the function that needs
+//! it. Functions take a connection and the caller owns the transaction, so that a row and the job
+//! that works on it can be committed together. Whoever calls need not name the driver.
+//!
+//! # Reading order
+//!
+//! `connect` (the pool and transactions), [`events`] and [`keys`] (what comes in), [`effect`] and
+//! [`settlement`] (what jobs change), [`prepare`] (what jobs read), [`notifications`],
+//! [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`partitions`].
+#![allow(
+    clippy::struct_field_names,
+    reason = "fields are named like their columns"
+)]
+
+pub mod api_keys;
+mod connect;
+pub mod deliveries;
+pub mod effect;
+mod error;
+pub mod events;
+pub mod inbox;
+pub mod keys;
+pub mod notifications;
+pub mod partitions;
+pub mod prepare;
+pub mod replay;
+pub mod scratch;
+pub mod settlement;
+pub mod tenants;
+pub mod traces;
+pub mod users;
+
+pub use connect::{MIGRATOR, Reader, Store, StoreOptions, Tx};
+pub use effect::Effect;
+pub use error::{StoreError, is_transient};
+/// What every function here takes; a [`Tx`] dereferences to it.
+pub use sqlx::PgConnection as Connection;

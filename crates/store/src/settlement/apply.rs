@@ -1,0 +1,143 @@
+//! The order in which a settlement is written.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::{NotificationId, Status, TenantId, UserId};
+use sqlx::PgConnection;
+
+use super::fold::{Deliveries, Sorted};
+use super::write;
+use crate::effect::{Effect, InboxArrival, NewAttempt};
+use crate::{deliveries, notifications, traces};
+
+/// What a settlement did that others should hear of once it is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Users whose feed grew, sorted, each once.
+    pub arrivals: Vec<(TenantId, UserId)>,
+}
+
+/// Writes `effects`, which may come from hundreds of jobs, in their order.
+///
+/// A change that the status lattice forbids is left out; an arrival left out takes no number from
+/// its feed.
+///
+/// # Errors
+///
+/// What the driver said, unchanged: the settler tells a broken connection from a refused row by
+/// it. `RowNotFound` means that an effect names a delivery that is not there.
+pub async fn apply<'a>(
+    connection: &mut PgConnection,
+    effects: impl IntoIterator<Item = &'a Effect>,
+) -> Result<Applied, sqlx::Error> {
+    let mut sorted = Sorted::from_effects(effects);
+
+    notifications::insert_rows(connection, &sorted.notifications).await?;
+    deliveries::insert_rows(connection, &sorted.deliveries).await?;
+    write::routed(connection, &sorted.routed).await?;
+    traces::insert_rows(connection, &sorted.traces).await?;
+    write::rendered(connection, &mut sorted.rendered).await?;
+    if sorted.changes.is_empty() {
+        return Ok(Applied::default());
+    }
+
+    let locked = write::lock_deliveries(connection, &sorted.changed_ids()).await?;
+    let mut deliveries = Deliveries::new(locked);
+    for change in &sorted.changes {
+        deliveries.change(change)?;
+    }
+
+    let arrivals = arrive(connection, &mut deliveries).await?;
+    write::moved(connection, &deliveries.moved()).await?;
+    let arrival_attempts: Vec<_> = deliveries.arrivals.iter().map(|a| attempt_of(a)).collect();
+    let attempts: Vec<_> = deliveries
+        .attempts
+        .iter()
+        .copied()
+        .chain(&arrival_attempts)
+        .collect();
+    deliveries::insert_attempts(connection, &attempts).await?;
+
+    let statuses = notification_statuses(connection, &deliveries).await?;
+    write::notification_statuses(connection, &statuses).await?;
+    Ok(Applied { arrivals })
+}
+
+/// Gives every accepted arrival the next number of its feed, in the order of the effects.
+async fn arrive(
+    connection: &mut PgConnection,
+    deliveries: &mut Deliveries<'_>,
+) -> Result<Vec<(TenantId, UserId)>, sqlx::Error> {
+    let mut feeds: BTreeMap<(&TenantId, &UserId), i64> = BTreeMap::new();
+    for arrival in &deliveries.arrivals {
+        *feeds
+            .entry((&arrival.tenant_id, &arrival.user_id))
+            .or_default() += 1;
+    }
+    let mut next = write::raise_feeds(connection, &feeds).await?;
+
+    let mut numbered: Vec<(i64, &InboxArrival)> = Vec::with_capacity(deliveries.arrivals.len());
+    for arrival in &deliveries.arrivals {
+        let feed = next
+            .get_mut(&(arrival.tenant_id.as_str(), arrival.user_id.as_str()))
+            .ok_or(sqlx::Error::RowNotFound)?;
+        numbered.push((*feed, arrival));
+        *feed += 1;
+    }
+    let reached = feeds
+        .into_keys()
+        .map(|(tenant, user)| (tenant.clone(), user.clone()))
+        .collect();
+
+    write::inbox(connection, &numbered).await?;
+    for (seq, arrival) in numbered {
+        deliveries.number(arrival.delivery_id, seq);
+    }
+    Ok(reached)
+}
+
+/// The attempt that an arrival was: our own feed took it at once.
+fn attempt_of(arrival: &InboxArrival) -> NewAttempt {
+    NewAttempt {
+        delivery_id: arrival.delivery_id,
+        number: arrival.attempt,
+        provider: domain::Channel::InApp.as_str().to_owned(),
+        status: domain::AttemptStatus::Delivered,
+        error: None,
+        provider_message_id: None,
+        started_at: arrival.started_at,
+        finished_at: arrival.at,
+    }
+}
+
+/// What the notifications of moved deliveries become.
+///
+/// A sole delivery's status is its notification's. Others are summed up over their siblings, under
+/// the notification's lock: of two settlements that move siblings at once, the second waits here
+/// and then sees what the first has committed.
+async fn notification_statuses(
+    connection: &mut PgConnection,
+    deliveries: &Deliveries<'_>,
+) -> Result<BTreeMap<NotificationId, (Status, DateTime<Utc>)>, sqlx::Error> {
+    let mut statuses = BTreeMap::new();
+    let mut shared = BTreeMap::new();
+    for moved in &deliveries.moves {
+        if moved.is_sole {
+            statuses.insert(moved.notification_id, (moved.status, moved.at));
+        } else {
+            shared.insert(moved.notification_id, moved.at);
+        }
+    }
+    if shared.is_empty() {
+        return Ok(statuses);
+    }
+
+    let ids: Vec<_> = shared.keys().copied().collect();
+    write::lock_notifications(connection, &ids).await?;
+    for (id, siblings) in write::sibling_statuses(connection, &ids).await? {
+        let at = shared.get(&id).copied().ok_or(sqlx::Error::RowNotFound)?;
+        statuses.insert(id, (Status::aggregate(siblings), at));
+    }
+    Ok(statuses)
+}

@@ -1,0 +1,281 @@
+//! Sorts effects by table and folds those of one delivery into one change of its row.
+//!
+//! One row is updated once per statement, so two effects of one delivery, an attempt and the move
+//! that follows from it, must be one change before anything is written.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::{DeliveryId, Message, NotificationId, Status, TraceStep};
+use uuid::Uuid;
+
+use crate::effect::{DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification};
+
+/// The effects of a settlement, by what they write; each list in effect order.
+#[derive(Debug, Default)]
+pub(super) struct Sorted<'a> {
+    pub(super) notifications: Vec<&'a NewNotification>,
+    pub(super) deliveries: Vec<&'a NewDelivery>,
+    pub(super) routed: Vec<Routed>,
+    pub(super) rendered: Vec<Rendered<'a>>,
+    pub(super) changes: Vec<Change<'a>>,
+    pub(super) traces: Vec<Trace<'a>>,
+}
+
+/// A direct send that was routed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Routed {
+    pub(super) id: NotificationId,
+    pub(super) status: Status,
+    pub(super) delivery_count: u16,
+}
+
+/// A row of `traces`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trace<'a> {
+    pub(crate) subject_id: Uuid,
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) steps: &'a [TraceStep],
+}
+
+/// An effect on a delivery that depends on where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change<'a> {
+    Moved(&'a DeliveryMove),
+    Arrived(&'a InboxArrival),
+    Attempted(&'a NewAttempt),
+}
+
+impl Change<'_> {
+    fn delivery_id(&self) -> DeliveryId {
+        match self {
+            Self::Moved(moved) => moved.id,
+            Self::Arrived(arrival) => arrival.delivery_id,
+            Self::Attempted(attempt) => attempt.delivery_id,
+        }
+    }
+}
+
+/// What rendering writes to a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rendered<'a> {
+    pub(super) id: DeliveryId,
+    pub(super) message: &'a Message,
+    pub(super) template: Option<&'a str>,
+    pub(super) locale: Option<&'a str>,
+    pub(super) job_id: Option<Uuid>,
+}
+
+impl<'a> Sorted<'a> {
+    pub(super) fn from_effects(effects: impl IntoIterator<Item = &'a Effect>) -> Self {
+        let mut sorted = Self::default();
+        for effect in effects {
+            match effect {
+                Effect::NotificationPlanned(planned) => sorted.notifications.push(planned),
+                Effect::NotificationRouted {
+                    id,
+                    status,
+                    delivery_count,
+                } => {
+                    let (id, status, delivery_count) = (*id, *status, *delivery_count);
+                    sorted.routed.push(Routed {
+                        id,
+                        status,
+                        delivery_count,
+                    });
+                }
+                Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),
+                Effect::DeliveryRendered {
+                    id,
+                    message,
+                    template,
+                    locale,
+                    job_id,
+                } => {
+                    sorted.rendered.push(Rendered {
+                        id: *id,
+                        message,
+                        template: template.as_deref(),
+                        locale: locale.as_deref(),
+                        job_id: *job_id,
+                    });
+                }
+                Effect::DeliveryMoved(moved) => sorted.changes.push(Change::Moved(moved)),
+                Effect::InboxArrived(arrival) => sorted.changes.push(Change::Arrived(arrival)),
+                Effect::Attempted(attempt) => sorted.changes.push(Change::Attempted(attempt)),
+                Effect::Traced {
+                    subject_id,
+                    at,
+                    steps,
+                } => {
+                    sorted.traces.push(Trace {
+                        subject_id: *subject_id,
+                        at: *at,
+                        steps,
+                    });
+                }
+            }
+        }
+        sorted
+    }
+
+    /// The deliveries that are changed, sorted, each once.
+    pub(super) fn changed_ids(&self) -> Vec<Uuid> {
+        let mut ids: Vec<_> = self
+            .changes
+            .iter()
+            .map(|change| change.delivery_id().as_uuid())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+}
+
+/// A delivery's row as locked, and what becomes of it.
+#[derive(Debug, Clone)]
+pub(super) struct DeliveryRow<'a> {
+    pub(super) id: DeliveryId,
+    pub(super) notification_id: NotificationId,
+    pub(super) status: Status,
+    pub(super) attempts: u16,
+    pub(super) seq: Option<i64>,
+    pub(super) provider: Option<&'a str>,
+    /// Why it moved; what was said before stays if it did not.
+    pub(super) error: Option<&'a str>,
+    pub(super) is_moved: bool,
+    pub(super) job_id: Option<Uuid>,
+    /// When it was changed; `None` while it is as it was read.
+    pub(super) changed_at: Option<DateTime<Utc>>,
+}
+
+impl DeliveryRow<'_> {
+    pub(super) fn locked(
+        id: DeliveryId,
+        notification_id: NotificationId,
+        status: Status,
+        attempts: u16,
+        job_id: Option<Uuid>,
+    ) -> Self {
+        Self {
+            id,
+            notification_id,
+            status,
+            attempts,
+            seq: None,
+            provider: None,
+            error: None,
+            is_moved: false,
+            job_id,
+            changed_at: None,
+        }
+    }
+}
+
+/// A status change that went through, for its notification.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) notification_id: NotificationId,
+    pub(super) status: Status,
+    pub(super) at: DateTime<Utc>,
+    pub(super) is_sole: bool,
+}
+
+/// The locked deliveries of a settlement, changed in memory before they are written.
+#[derive(Debug)]
+pub(super) struct Deliveries<'a> {
+    /// Sorted by id, as they were locked.
+    rows: Vec<DeliveryRow<'a>>,
+    places: HashMap<DeliveryId, usize>,
+    /// Arrivals that went through, in effect order.
+    pub(super) arrivals: Vec<&'a InboxArrival>,
+    pub(super) attempts: Vec<&'a NewAttempt>,
+    pub(super) moves: Vec<Moved>,
+}
+
+impl<'a> Deliveries<'a> {
+    pub(super) fn new(rows: Vec<DeliveryRow<'a>>) -> Self {
+        let places = rows
+            .iter()
+            .enumerate()
+            .map(|(place, row)| (row.id, place))
+            .collect();
+        Self {
+            rows,
+            places,
+            arrivals: Vec::new(),
+            attempts: Vec::new(),
+            moves: Vec::new(),
+        }
+    }
+
+    /// Folds one effect in; one that the status lattice forbids changes nothing.
+    pub(super) fn change(&mut self, change: &Change<'a>) -> Result<(), sqlx::Error> {
+        let place = self
+            .places
+            .get(&change.delivery_id())
+            .ok_or(sqlx::Error::RowNotFound)?;
+        let row = self.rows.get_mut(*place).ok_or(sqlx::Error::RowNotFound)?;
+        match *change {
+            Change::Moved(moved) => {
+                if row.status.can_become(moved.status) {
+                    row.status = moved.status;
+                    row.provider = moved.provider.as_deref().or(row.provider);
+                    row.error = moved.error.as_deref();
+                    row.is_moved = true;
+                    row.job_id = moved.job_id;
+                    row.changed_at = Some(moved.at);
+                    self.moves.push(Moved {
+                        notification_id: row.notification_id,
+                        status: moved.status,
+                        at: moved.at,
+                        is_sole: moved.is_sole,
+                    });
+                }
+            }
+            Change::Arrived(arrival) => {
+                if row.status.can_become(Status::Delivered) {
+                    row.status = Status::Delivered;
+                    row.provider = Some(domain::Channel::InApp.as_str());
+                    row.error = None;
+                    row.is_moved = true;
+                    row.job_id = None;
+                    row.attempts = row.attempts.max(arrival.attempt);
+                    row.changed_at = Some(arrival.at);
+                    self.arrivals.push(arrival);
+                    self.moves.push(Moved {
+                        notification_id: row.notification_id,
+                        status: Status::Delivered,
+                        at: arrival.at,
+                        is_sole: arrival.is_sole,
+                    });
+                }
+            }
+            Change::Attempted(attempt) => {
+                row.attempts = row.attempts.max(attempt.number);
+                row.provider = Some(&attempt.provider);
+                row.changed_at = row.changed_at.max(Some(attempt.finished_at));
+                self.attempts.push(attempt);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the number that an arrival was given.
+    pub(super) fn number(&mut self, id: DeliveryId, seq: i64) {
+        if let Some(row) = self
+            .places
+            .get(&id)
+            .and_then(|&place| self.rows.get_mut(place))
+        {
+            row.seq = Some(seq);
+        }
+    }
+
+    pub(super) fn moved(&self) -> Vec<&DeliveryRow<'a>> {
+        self.rows
+            .iter()
+            .filter(|row| row.changed_at.is_some())
+            .collect()
+    }
+}

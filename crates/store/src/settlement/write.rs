@@ -1,0 +1,344 @@
+//! The statements of a settlement. Each does nothing when it has nothing to write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use domain::{NotificationId, Status, TenantId, UserId};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::fold::{DeliveryRow, Rendered, Routed};
+use crate::deliveries::earliest_delivery;
+use crate::effect::InboxArrival;
+
+/// Moves direct sends that are still open to what routing decided.
+pub(super) async fn routed(
+    connection: &mut PgConnection,
+    routed: &[Routed],
+) -> Result<(), sqlx::Error> {
+    if routed.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
+    let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
+    let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
+    sqlx::query!(
+        r#"
+        update notifications as notification
+        set status = routed.status, delivery_count = routed.delivery_count, updated_at = now()
+        from unnest($1::uuid[], $2::text[], $3::smallint[])
+            as routed (id, status, delivery_count)
+        where notification.id = routed.id
+          and notification.status = 'pending'
+        "#,
+        &ids,
+        &statuses as &[&str],
+        &counts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Locks deliveries in the order of their ids, which must be sorted, and reads where they stand.
+pub(super) async fn lock_deliveries<'a>(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<DeliveryRow<'a>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select id, notification_id, status, attempts, job_id
+        from deliveries
+        where id = any($1::uuid[])
+        order by id
+        for no key update
+        "#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let status = read_status(&row.status)?;
+            Ok(DeliveryRow::locked(
+                row.id.into(),
+                row.notification_id.into(),
+                status,
+                row.attempts as u16,
+                row.job_id,
+            ))
+        })
+        .collect()
+}
+
+/// Stores the messages of deliveries that are still open.
+///
+/// That is all there is to know about them, so nothing is read first: it halves the cost. Sorted
+/// ids are updated in their order.
+pub(super) async fn rendered(
+    connection: &mut PgConnection,
+    rendered: &mut [Rendered<'_>],
+) -> Result<(), sqlx::Error> {
+    if rendered.is_empty() {
+        return Ok(());
+    }
+    rendered.sort_unstable_by_key(|row| row.id);
+    let ids: Vec<_> = rendered.iter().map(|row| row.id.as_uuid()).collect();
+    let messages: Vec<_> = rendered.iter().map(|row| Json(row.message)).collect();
+    let templates: Vec<_> = rendered.iter().map(|row| row.template).collect();
+    let locales: Vec<_> = rendered.iter().map(|row| row.locale).collect();
+    let job_ids: Vec<_> = rendered.iter().map(|row| row.job_id).collect();
+    sqlx::query!(
+        r#"
+        update deliveries as delivery
+        set message = rendered.message,
+            template = rendered.template,
+            locale = rendered.locale,
+            job_id = rendered.job_id,
+            updated_at = now()
+        from unnest(
+                $1::uuid[], $2::jsonb[], $3::text[],
+                $4::text[], $5::uuid[]
+            ) as rendered (id, message, template, locale, job_id)
+        where delivery.id = rendered.id
+          and delivery.status in ('pending', 'queued', 'retrying')
+        "#,
+        &ids,
+        &messages as &[Json<&domain::Message>],
+        &templates as &[Option<&str>],
+        &locales as &[Option<&str>],
+        &job_ids as &[Option<Uuid>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes the status of deliveries that moved or were attempted.
+pub(super) async fn moved(
+    connection: &mut PgConnection,
+    moved: &[&DeliveryRow<'_>],
+) -> Result<(), sqlx::Error> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = moved.iter().map(|row| row.id.as_uuid()).collect();
+    let statuses: Vec<_> = moved.iter().map(|row| row.status.as_str()).collect();
+    let attempts: Vec<_> = moved.iter().map(|row| row.attempts as i16).collect();
+    let seqs: Vec<_> = moved.iter().map(|row| row.seq).collect();
+    let providers: Vec<_> = moved.iter().map(|row| row.provider).collect();
+    let errors: Vec<_> = moved.iter().map(|row| row.error).collect();
+    let are_moved: Vec<_> = moved.iter().map(|row| row.is_moved).collect();
+    let job_ids: Vec<_> = moved.iter().map(|row| row.job_id).collect();
+    let times: Vec<_> = moved.iter().map(|row| row.changed_at).collect();
+    sqlx::query!(
+        r#"
+        update deliveries as delivery
+        set status = moved.status,
+            attempts = moved.attempts,
+            seq = coalesce(moved.seq, delivery.seq),
+            provider = coalesce(moved.provider, delivery.provider),
+            error = case when moved.is_moved then moved.error else delivery.error end,
+            job_id = moved.job_id,
+            updated_at = moved.at
+        from unnest(
+                $1::uuid[], $2::text[], $3::smallint[],
+                $4::bigint[], $5::text[], $6::text[],
+                $7::boolean[], $8::uuid[], $9::timestamptz[]
+            ) as moved (id, status, attempts, seq, provider, error, is_moved, job_id, at)
+        where delivery.id = moved.id
+        "#,
+        &ids,
+        &statuses as &[&str],
+        &attempts,
+        &seqs as &[Option<i64>],
+        &providers as &[Option<&str>],
+        &errors as &[Option<&str>],
+        &are_moved,
+        &job_ids as &[Option<Uuid>],
+        &times as &[Option<DateTime<Utc>>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds to each feed's last number and unread count; answers the first of the numbers added.
+///
+/// The row lock is held until the commit, so numbers become visible in their order.
+pub(super) async fn raise_feeds<'a>(
+    connection: &mut PgConnection,
+    feeds: &BTreeMap<(&'a TenantId, &'a UserId), i64>,
+) -> Result<HashMap<(&'a str, &'a str), i64>, sqlx::Error> {
+    if feeds.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let tenants: Vec<_> = feeds.keys().map(|(tenant, _)| tenant.as_str()).collect();
+    let users: Vec<_> = feeds.keys().map(|(_, user)| user.as_str()).collect();
+    let counts: Vec<_> = feeds.values().copied().collect();
+    let rows = sqlx::query!(
+        r#"
+        insert into inbox_heads as head (tenant_id, user_id, seq, unread)
+        select tenant_id, user_id, arrived, arrived
+        from unnest($1::text[], $2::text[], $3::bigint[]) as feed (tenant_id, user_id, arrived)
+        on conflict (tenant_id, user_id) do update
+        set seq = head.seq + excluded.seq, unread = head.unread + excluded.unread
+        returning tenant_id, user_id, seq
+        "#,
+        &tenants as &[&str],
+        &users as &[&str],
+        &counts,
+    )
+    .fetch_all(connection)
+    .await?;
+
+    let raised: HashMap<_, _> = rows
+        .iter()
+        .map(|row| ((row.tenant_id.as_str(), row.user_id.as_str()), row.seq))
+        .collect();
+    feeds
+        .iter()
+        .map(|((tenant, user), count)| {
+            let key = (tenant.as_str(), user.as_str());
+            let last = raised.get(&key).ok_or(sqlx::Error::RowNotFound)?;
+            Ok((key, last - count + 1))
+        })
+        .collect()
+}
+
+/// Inserts what arrived, under the numbers it was given.
+pub(super) async fn inbox(
+    connection: &mut PgConnection,
+    arrivals: &[(i64, &InboxArrival)],
+) -> Result<(), sqlx::Error> {
+    if arrivals.is_empty() {
+        return Ok(());
+    }
+    let seqs: Vec<_> = arrivals.iter().map(|(seq, _)| *seq).collect();
+    let times: Vec<_> = arrivals.iter().map(|(_, row)| row.at).collect();
+    let notifications: Vec<_> = arrivals
+        .iter()
+        .map(|(_, row)| row.notification_id.as_uuid())
+        .collect();
+    let deliveries: Vec<_> = arrivals
+        .iter()
+        .map(|(_, row)| row.delivery_id.as_uuid())
+        .collect();
+    let tenants: Vec<_> = arrivals
+        .iter()
+        .map(|(_, row)| row.tenant_id.as_str())
+        .collect();
+    let users: Vec<_> = arrivals
+        .iter()
+        .map(|(_, row)| row.user_id.as_str())
+        .collect();
+    sqlx::query!(
+        r#"
+        insert into inbox (seq, created_at, notification_id, delivery_id, tenant_id, user_id)
+        select *
+        from unnest(
+            $1::bigint[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[]
+        )
+        "#,
+        &seqs,
+        &times,
+        &notifications,
+        &deliveries,
+        &tenants as &[&str],
+        &users as &[&str],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Locks notifications in the order of their ids, which must be sorted.
+pub(super) async fn lock_notifications(
+    connection: &mut PgConnection,
+    ids: &[NotificationId],
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    sqlx::query!(
+        r#"
+        select id
+        from notifications
+        where id = any($1::uuid[])
+        order by id
+        for no key update
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(())
+}
+
+/// Reads the statuses of all deliveries of some notifications.
+pub(super) async fn sibling_statuses(
+    connection: &mut PgConnection,
+    ids: &[NotificationId],
+) -> Result<HashMap<NotificationId, Vec<Status>>, sqlx::Error> {
+    let since = earliest_delivery(ids);
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification_id, status
+        from deliveries
+        where notification_id = any($1::uuid[])
+          and id >= $2
+        "#,
+        &ids,
+        since,
+    )
+    .fetch_all(connection)
+    .await?;
+
+    let mut siblings: HashMap<_, Vec<_>> = HashMap::new();
+    for row in rows {
+        let status = read_status(&row.status)?;
+        siblings
+            .entry(row.notification_id.into())
+            .or_default()
+            .push(status);
+    }
+    Ok(siblings)
+}
+
+/// Writes the statuses that notifications have come to, where they differ.
+pub(super) async fn notification_statuses(
+    connection: &mut PgConnection,
+    statuses: &BTreeMap<NotificationId, (Status, DateTime<Utc>)>,
+) -> Result<(), sqlx::Error> {
+    if statuses.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = statuses.keys().map(|id| id.as_uuid()).collect();
+    let words: Vec<_> = statuses
+        .values()
+        .map(|(status, _)| status.as_str())
+        .collect();
+    let times: Vec<_> = statuses.values().map(|(_, at)| *at).collect();
+    sqlx::query!(
+        r#"
+        update notifications as notification
+        set status = summed.status, updated_at = summed.at
+        from unnest($1::uuid[], $2::text[], $3::timestamptz[])
+            as summed (id, status, at)
+        where notification.id = summed.id
+          and notification.status <> summed.status
+        "#,
+        &ids,
+        &words as &[&str],
+        &times,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Reads a status that the column's check constraint keeps to known words.
+fn read_status(word: &str) -> Result<Status, sqlx::Error> {
+    Status::parse(word)
+        .ok_or_else(|| sqlx::Error::Decode(format!("unknown status {word:?}").into()))
+}

@@ -1,0 +1,120 @@
+//! People who can be notified, and where they are reached.
+
+use chrono::{DateTime, Utc};
+use domain::{Addresses, Recipient, TenantId, UserId};
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::StoreError;
+use crate::error::during;
+
+/// A row of `users`, but for its times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    pub tenant_id: TenantId,
+    pub user_id: UserId,
+    pub addresses: Addresses,
+    pub locale: Option<String>,
+    /// An IANA name, such as `Europe/Berlin`.
+    pub timezone: Option<String>,
+    pub roles: Vec<String>,
+    pub groups: Vec<String>,
+    /// An object; templates see it as `user.data`.
+    pub data: Value,
+}
+
+impl User {
+    /// What routing looks at.
+    pub fn to_recipient(&self) -> Recipient {
+        Recipient {
+            user_id: self.user_id.clone(),
+            addresses: self.addresses.clone(),
+            locale: self.locale.clone(),
+            timezone: self.timezone.clone(),
+        }
+    }
+}
+
+/// Inserts a user, or replaces everything known of one.
+pub async fn upsert_user(
+    connection: &mut PgConnection,
+    user: &User,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        insert into users (
+            tenant_id, user_id, addresses, locale, timezone, roles, groups, data, created_at,
+            updated_at
+        )
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+        on conflict (tenant_id, user_id) do update
+        set addresses = excluded.addresses,
+            locale = excluded.locale,
+            timezone = excluded.timezone,
+            roles = excluded.roles,
+            groups = excluded.groups,
+            data = excluded.data,
+            updated_at = excluded.updated_at
+        "#,
+        user.tenant_id.as_str(),
+        user.user_id.as_str(),
+        Json(&user.addresses) as _,
+        user.locale,
+        user.timezone,
+        &user.roles,
+        &user.groups,
+        user.data,
+        now,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("write a user"))?;
+    Ok(())
+}
+
+/// Finds a user.
+pub async fn find_user(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+) -> Result<Option<User>, StoreError> {
+    let users = list_users_by_id(connection, &[(tenant_id, user_id)]).await?;
+    Ok(users.into_iter().next())
+}
+
+/// Finds users by id, for a whole batch of jobs. Those without a row are left out.
+pub async fn list_users_by_id(
+    connection: &mut PgConnection,
+    ids: &[(&TenantId, &UserId)],
+) -> Result<Vec<User>, StoreError> {
+    let tenants: Vec<_> = ids.iter().map(|(tenant, _)| tenant.as_str()).collect();
+    let users: Vec<_> = ids.iter().map(|(_, user)| user.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select tenant_id, user_id, addresses as "addresses: Json<Addresses>", locale, timezone,
+               roles, groups, data
+        from users
+        join unnest($1::text[], $2::text[]) as wanted (tenant_id, user_id)
+            using (tenant_id, user_id)
+        "#,
+        &tenants as &[&str],
+        &users as &[&str],
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read users"))?;
+
+    let users = rows.into_iter().map(|row| User {
+        tenant_id: row.tenant_id.into(),
+        user_id: row.user_id.into(),
+        addresses: row.addresses.0,
+        locale: row.locale,
+        timezone: row.timezone,
+        roles: row.roles,
+        groups: row.groups,
+        data: row.data,
+    });
+    Ok(users.collect())
+}

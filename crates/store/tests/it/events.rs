@@ -1,0 +1,157 @@
+//! Events, and the keys that make them unique.
+
+use chrono::{TimeDelta, Utc};
+use domain::{EventId, Severity, TenantId};
+use serde_json::json;
+use store::events::{NewEvent, insert_events, list_events_by_id};
+use store::keys::{DedupeKey, EventKey, KeyClaim, claim_dedupe_keys, claim_event_keys};
+
+use crate::kit::Kit;
+
+fn event(kit: &Kit, event_id: &str) -> NewEvent {
+    NewEvent {
+        id: EventId::at(kit.now),
+        tenant_id: TenantId::default(),
+        created_at: kit.now,
+        occurred_at: None,
+        event_id: event_id.into(),
+        producer: String::new(),
+        kind: "ORDER_FILLED".into(),
+        severity: Some(Severity::High),
+        dedupe_key: None,
+        payload: json!({"user_id": "ada", "price": 150.25}),
+    }
+}
+
+fn event_key(kit: &Kit, event_id: &str) -> EventKey {
+    EventKey {
+        tenant_id: TenantId::default(),
+        producer: "risk".into(),
+        event_id: event_id.into(),
+        id: EventId::at(kit.now).as_uuid(),
+        expires_at: kit.now + TimeDelta::days(30),
+    }
+}
+
+#[tokio::test]
+async fn events_are_read_back_as_they_came() {
+    let kit = Kit::create().await;
+    let rows = [event(&kit, "e1"), event(&kit, "e2")];
+    let mut tx = kit.store.begin().await.unwrap();
+
+    insert_events(&mut tx, &rows).await.unwrap();
+
+    let ids = [rows[1].id, EventId::at(Utc::now())];
+    let found = list_events_by_id(&mut tx, &ids).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].event_id, "e2");
+    assert_eq!(found[0].payload, rows[1].payload);
+    assert_eq!(found[0].severity, Some(Severity::High));
+}
+
+#[tokio::test]
+async fn a_refused_event_is_not_worth_another_try() {
+    let kit = Kit::create().await;
+    let mut bad = event(&kit, "e1");
+    bad.payload = json!({"text": "bro\0ken"});
+    let mut tx = kit.store.begin().await.unwrap();
+
+    let error = insert_events(&mut tx, &[event(&kit, "e0"), bad])
+        .await
+        .unwrap_err();
+
+    assert!(!error.is_transient());
+    assert!(
+        error.database_message().unwrap().contains("Unicode"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_the_first_who_claims_it() {
+    let kit = Kit::create().await;
+    let first = event_key(&kit, "e1");
+    let mut tx = kit.store.begin().await.unwrap();
+    assert_eq!(
+        claim_event_keys(&mut tx, std::slice::from_ref(&first), kit.now)
+            .await
+            .unwrap(),
+        [KeyClaim::Fresh]
+    );
+
+    let again = [
+        event_key(&kit, "e0"),
+        event_key(&kit, "e1"),
+        event_key(&kit, "e2"),
+    ];
+    let claims = claim_event_keys(&mut tx, &again, kit.now).await.unwrap();
+
+    assert_eq!(
+        claims,
+        [
+            KeyClaim::Fresh,
+            KeyClaim::DuplicateOf(first.id),
+            KeyClaim::Fresh
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_expired_key_is_free_again() {
+    let kit = Kit::create().await;
+    let key = |expires_at| DedupeKey {
+        tenant_id: TenantId::default(),
+        kind: "notification".into(),
+        dedupe_key: "k".into(),
+        id: EventId::at(kit.now).as_uuid(),
+        expires_at,
+    };
+    let later = kit.now + TimeDelta::hours(24);
+    let (first, second) = (key(later), key(later + TimeDelta::hours(24)));
+    let mut tx = kit.store.begin().await.unwrap();
+    claim_dedupe_keys(&mut tx, &[first], kit.now).await.unwrap();
+
+    let fresh = claim_dedupe_keys(&mut tx, std::slice::from_ref(&second), later)
+        .await
+        .unwrap();
+    let taken = claim_dedupe_keys(&mut tx, &[key(later)], later)
+        .await
+        .unwrap();
+
+    assert_eq!(fresh, [KeyClaim::Fresh]);
+    assert_eq!(taken, [KeyClaim::DuplicateOf(second.id)]);
+}
+
+/// The second claim must wait for the first to commit, and then learn of its row.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_claims_at_once_one_is_a_duplicate() {
+    let kit = Kit::create().await;
+    let (first, second) = (event_key(&kit, "e1"), event_key(&kit, "e1"));
+    let first_id = first.id;
+    let mut tx = kit.store.begin().await.unwrap();
+    claim_event_keys(&mut tx, &[first], kit.now).await.unwrap();
+
+    let (store, now) = (kit.store.clone(), kit.now);
+    let waiting = tokio::spawn(async move {
+        let mut other = store.begin().await.unwrap();
+        claim_event_keys(&mut other, &[second], now).await.unwrap()
+    });
+    wait_for_a_lock(&kit).await;
+    tx.commit().await.unwrap();
+
+    assert_eq!(waiting.await.unwrap(), [KeyClaim::DuplicateOf(first_id)]);
+}
+
+async fn wait_for_a_lock(kit: &Kit) {
+    let mut connection = kit.store.acquire().await.unwrap();
+    testkit::eventually(std::time::Duration::from_secs(10), async || {
+        sqlx::query_scalar::<_, bool>(
+            "select exists (select from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock')",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap()
+    })
+    .await;
+}

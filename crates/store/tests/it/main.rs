@@ -1,0 +1,18 @@
+//! The store on a real database: one binary, a database for each test.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests read the clock, and stop at the first surprise"
+)]
+
+mod connect;
+mod events;
+mod inbox;
+mod kit;
+mod notifications;
+mod partitions;
+mod people;
+mod plans;
+mod settlement;
+mod siblings;

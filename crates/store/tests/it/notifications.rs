@@ -1,0 +1,174 @@
+//! Looking notifications up: pages, filters, and what jobs load.
+
+use chrono::TimeDelta;
+use domain::{Channel, NotificationId, Priority, Status, TenantId, UserId};
+use serde_json::json;
+use store::effect::NewNotification;
+use store::notifications::{
+    NotificationFilter, find_notification, insert_notifications, list_notifications,
+    list_notifications_by_id,
+};
+use store::prepare::{load_for_deliver, load_for_render};
+
+use crate::kit::{Kit, rendered};
+
+async fn page(kit: &Kit, filter: NotificationFilter) -> Vec<NotificationId> {
+    let mut connection = kit.store.acquire().await.unwrap();
+    let tenant = TenantId::default();
+    let rows = list_notifications(&mut connection, &tenant, &filter, None, 50)
+        .await
+        .unwrap();
+    rows.into_iter().map(|row| row.id).collect()
+}
+
+async fn insert(kit: &Kit, rows: &[NewNotification]) {
+    let mut tx = kit.store.begin().await.unwrap();
+    insert_notifications(&mut tx, rows).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_direct_send_is_read_back_as_it_was_asked_for() {
+    let kit = Kit::create().await;
+    let asked = NewNotification {
+        channels: Some(vec![Channel::Email, Channel::InApp]),
+        priority: Priority::High,
+        subject: Some("Subject".into()),
+        content: Some("Content".into()),
+        data: Some(json!({"email": "ada@example.com"})),
+        expires_at: Some(kit.now + TimeDelta::hours(1)),
+        ..kit.notification("ada")
+    };
+    insert(&kit, &[asked.clone(), kit.notification("bob")]).await;
+
+    let mut connection = kit.store.acquire().await.unwrap();
+    let found = list_notifications_by_id(&mut connection, &[asked.id])
+        .await
+        .unwrap();
+
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].channels, asked.channels);
+    assert_eq!(found[0].data, asked.data);
+    assert_eq!(found[0].expires_at, asked.expires_at);
+    assert_eq!(found[0].priority, Priority::High);
+}
+
+#[tokio::test]
+async fn a_notification_of_another_tenant_is_not_there() {
+    let kit = Kit::create().await;
+    let row = kit.notification("ada");
+    insert(&kit, std::slice::from_ref(&row)).await;
+
+    let mut connection = kit.store.acquire().await.unwrap();
+    let own = find_notification(&mut connection, &TenantId::default(), row.id)
+        .await
+        .unwrap();
+    let foreign = find_notification(&mut connection, &"other".into(), row.id)
+        .await
+        .unwrap();
+
+    assert_eq!(own.unwrap().id, row.id);
+    assert_eq!(foreign, None);
+}
+
+#[tokio::test]
+async fn pages_go_from_the_newest_back_without_repeats() {
+    let kit = Kit::create().await;
+    let rows: Vec<_> = (0..5).map(|_| kit.notification("ada")).collect();
+    insert(&kit, &rows).await;
+    let mut connection = kit.store.acquire().await.unwrap();
+
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let tenant = TenantId::default();
+        let filter = NotificationFilter::default();
+        let page = list_notifications(&mut connection, &tenant, &filter, before, 2)
+            .await
+            .unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        seen.extend(page.into_iter().map(|row| row.id));
+    }
+
+    let newest_first: Vec<_> = rows.iter().rev().map(|row| row.id).collect();
+    assert_eq!(seen, newest_first);
+}
+
+#[tokio::test]
+async fn filters_leave_out_what_does_not_match() {
+    let kit = Kit::create().await;
+    let ada = kit.arrived("ada", "Hello").await;
+    let (bob, _) = kit.planned("bob", &[Channel::Email]).await;
+    let old = NewNotification {
+        category: Some("risk".into()),
+        created_at: kit.now - TimeDelta::hours(2),
+        ..kit.notification("eve")
+    };
+    insert(&kit, std::slice::from_ref(&old)).await;
+    let all = NotificationFilter::default;
+
+    let of_user = NotificationFilter {
+        user_id: Some(UserId::from("bob")),
+        ..all()
+    };
+    assert_eq!(page(&kit, of_user).await, [bob]);
+    let of_status = NotificationFilter {
+        status: Some(Status::Delivered),
+        ..all()
+    };
+    assert_eq!(page(&kit, of_status).await, [ada]);
+    let of_channel = NotificationFilter {
+        channel: Some(Channel::Email),
+        ..all()
+    };
+    assert_eq!(page(&kit, of_channel).await, [bob]);
+    let of_category = NotificationFilter {
+        category: Some("risk".into()),
+        ..all()
+    };
+    assert_eq!(page(&kit, of_category).await, [old.id]);
+    let recent = NotificationFilter {
+        since: Some(kit.now),
+        ..all()
+    };
+    assert_eq!(page(&kit, recent).await, [bob, ada]);
+    let earlier = NotificationFilter {
+        until: Some(kit.now),
+        ..all()
+    };
+    assert_eq!(page(&kit, earlier).await, [old.id]);
+    let unread = NotificationFilter {
+        is_unread: true,
+        ..all()
+    };
+    assert_eq!(page(&kit, unread).await, [ada]);
+}
+
+#[tokio::test]
+async fn rendering_and_sending_load_what_they_need() {
+    let kit = Kit::create().await;
+    let (_, sole) = kit.planned("ada", &[Channel::InApp]).await;
+    let (_, both) = kit.planned("bob", &[Channel::Email, Channel::InApp]).await;
+    let effects: Vec<_> = sole
+        .iter()
+        .chain(&both)
+        .map(|id| rendered(*id, "Hi"))
+        .collect();
+    kit.settle(&effects).await;
+    let mut connection = kit.store.acquire().await.unwrap();
+
+    let ids = [sole[0], both[0], both[1], domain::DeliveryId::at(kit.now)];
+    let to_render = load_for_render(&mut connection, &ids).await.unwrap();
+    let to_deliver = load_for_deliver(&mut connection, &ids).await.unwrap();
+
+    assert_eq!((to_render.len(), to_deliver.len()), (3, 3));
+    for row in to_deliver {
+        assert_eq!(row.is_sole, row.id == sole[0]);
+        assert_eq!(
+            row.message.is_some(),
+            row.channel == Channel::Email,
+            "{row:?}"
+        );
+    }
+}

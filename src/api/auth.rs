@@ -1,0 +1,216 @@
+//! Who is asking: API keys of services, tokens of users ([`token`](super::token)).
+//!
+//! 401 when there is no credential or it is bad, 403 when it is good but not enough. Neither ever
+//! says whether the thing asked for exists. A key is looked up by its hash and remembered for a
+//! few seconds, so a revoked one stops working within that time.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, header, request::Parts};
+use chrono::{DateTime, Utc};
+use domain::{Role, TenantId, UserId};
+
+use crate::api::error::ApiError;
+use crate::api::token::TokenError;
+use crate::app::App;
+
+/// How long a key is trusted without asking the database again.
+const KEY_TRUSTED: Duration = Duration::from_secs(2);
+
+/// Keys remembered at once. More than that many active services ask the database each time.
+const KEYS_REMEMBERED_MAX: usize = 4096;
+
+/// Longest credential that is looked at: a JWT with a few claims is a tenth of it.
+const CREDENTIAL_BYTES_MAX: usize = 8192;
+
+/// An authenticated caller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    pub tenant_id: TenantId,
+    /// The signed-in user; `None` for a service.
+    pub user_id: Option<UserId>,
+    pub roles: Vec<Role>,
+    /// When a user's token ends.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Caller {
+    fn may(&self, needed: Role) -> bool {
+        self.roles.iter().any(|role| role.includes(needed))
+    }
+
+    /// Refuses whoever may not submit.
+    pub fn require_send(&self) -> Result<(), ApiError> {
+        if self.may(Role::Send) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("submitting needs the role `send`"))
+    }
+
+    /// Whose notifications may be read: `None` means everybody's of the tenant.
+    ///
+    /// A user without the role `read` reads their own and may not name another.
+    pub fn readable(&self, asked_for: Option<UserId>) -> Result<Option<UserId>, ApiError> {
+        if self.may(Role::Read) {
+            return Ok(asked_for);
+        }
+        match (&self.user_id, asked_for) {
+            (Some(own), None) => Ok(Some(own.clone())),
+            (Some(own), Some(asked_for)) if *own == asked_for => Ok(Some(asked_for)),
+            _ => Err(ApiError::forbidden("reading others needs the role `read`")),
+        }
+    }
+
+    /// The user whose feed is meant: the signed-in one, or the one an admin key names.
+    pub fn acting_for(&self, asked_for: Option<UserId>) -> Result<UserId, ApiError> {
+        match (&self.user_id, asked_for) {
+            (Some(own), None) => Ok(own.clone()),
+            (Some(own), Some(asked_for)) if *own == asked_for => Ok(asked_for),
+            (_, Some(asked_for)) if self.may(Role::Admin) => Ok(asked_for),
+            (_, None) if self.may(Role::Admin) => Err(ApiError::invalid_field(
+                "/user_id",
+                "a service names the user",
+            )),
+            _ => Err(ApiError::forbidden(
+                "acting for a user needs their token or an admin key",
+            )),
+        }
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let credential = credential_of(&parts.headers)
+            .ok_or_else(|| ApiError::unauthorized("send an API key or a user token"))?;
+        app.authenticate(credential).await
+    }
+}
+
+/// The credential of a request: `Authorization: Bearer …`, else `X-Api-Key`.
+pub(crate) fn credential_of(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
+        return scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| credential.trim());
+    }
+    headers.get("x-api-key")?.to_str().ok().map(str::trim)
+}
+
+impl App {
+    /// Finds out who holds `credential`.
+    pub(crate) async fn authenticate(&self, credential: &str) -> Result<Caller, ApiError> {
+        if credential.is_empty() || credential.len() > CREDENTIAL_BYTES_MAX {
+            return Err(bad_credential());
+        }
+        // A JWT has three parts; an operator may have chosen a bootstrap key that looks like one.
+        let token = match credential.split('.').count() {
+            3 => Some(self.tokens.verify(credential, self.clock.now())),
+            _ => None,
+        };
+        match token {
+            Some(Ok(caller)) => Ok(caller),
+            Some(Err(TokenError::Expired)) => Err(ApiError::unauthorized("the token has expired")),
+            Some(Err(TokenError::Bad)) | None => self
+                .keys
+                .find(&self.store, credential)
+                .await?
+                .ok_or_else(bad_credential),
+        }
+    }
+}
+
+fn bad_credential() -> ApiError {
+    ApiError::unauthorized("the credential is not valid")
+}
+
+/// Finds API keys, remembering each for [`KEY_TRUSTED`].
+#[derive(Debug, Default)]
+pub(crate) struct ApiKeys {
+    remembered: Mutex<HashMap<[u8; 32], (Instant, Caller)>>,
+}
+
+impl ApiKeys {
+    async fn find(&self, store: &store::Store, key: &str) -> Result<Option<Caller>, ApiError> {
+        let hash = store::api_keys::hash_of(key);
+        if let Some(caller) = self.recall(&hash) {
+            return Ok(Some(caller));
+        }
+        let mut conn = store.acquire().await.map_err(ApiError::from_store)?;
+        let found = store::api_keys::find_api_key(&mut conn, &hash)
+            .await
+            .map_err(ApiError::from_store)?;
+        drop(conn);
+        let caller = found.map(|key| Caller {
+            tenant_id: key.tenant_id,
+            user_id: None,
+            roles: key.roles,
+            expires_at: None,
+        });
+        if let Some(caller) = &caller {
+            self.remember(hash, caller.clone());
+        }
+        Ok(caller)
+    }
+
+    fn recall(&self, hash: &[u8; 32]) -> Option<Caller> {
+        let remembered = self
+            .remembered
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        let (since, caller) = remembered.get(hash)?;
+        (since.elapsed() < KEY_TRUSTED).then(|| caller.clone())
+    }
+
+    fn remember(&self, hash: [u8; 32], caller: Caller) {
+        let mut remembered = self
+            .remembered
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        if remembered.len() >= KEYS_REMEMBERED_MAX {
+            remembered.retain(|_, (since, _)| since.elapsed() < KEY_TRUSTED);
+        }
+        if remembered.len() < KEYS_REMEMBERED_MAX {
+            remembered.insert(hash, (Instant::now(), caller));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_reads_only_their_own_notifications() {
+        let user = Caller {
+            tenant_id: TenantId::default(),
+            user_id: Some(UserId::from("u1")),
+            roles: Vec::new(),
+            expires_at: None,
+        };
+        let sender = Caller {
+            user_id: None,
+            roles: vec![Role::Send],
+            ..user.clone()
+        };
+        let admin = Caller {
+            user_id: None,
+            roles: vec![Role::Admin],
+            ..user.clone()
+        };
+        let other = || Some(UserId::from("u2"));
+
+        assert_eq!(user.readable(None), Ok(Some(UserId::from("u1"))));
+        assert!(user.readable(other()).is_err());
+        assert!(user.acting_for(other()).is_err());
+        assert!(sender.readable(other()).is_err());
+        assert!(sender.acting_for(other()).is_err());
+        assert_eq!(admin.readable(None), Ok(None));
+        assert_eq!(admin.acting_for(other()), Ok(UserId::from("u2")));
+    }
+}

@@ -1,0 +1,164 @@
+//! Batches: each item stands for itself. Good ones land even when others are bad.
+
+use domain::FieldError;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::ApiError;
+use crate::intake::{Answer, Intake, Row, UNIT_ROWS_MAX};
+
+/// Why one item of a batch was not taken.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct ItemError {
+    index: usize,
+    detail: String,
+}
+
+/// The items of a batch that can be submitted, and what was wrong with the others.
+#[derive(Debug)]
+pub(super) struct Batch {
+    rows: Vec<Row>,
+    /// Where each row stood in the request.
+    indexes: Vec<usize>,
+    errors: Vec<ItemError>,
+}
+
+/// What became of a batch, in the order of its items.
+#[derive(Debug, Default)]
+pub(super) struct BatchOutcome {
+    /// Ids of what is stored now, be it from this request or from the one that an item repeats.
+    pub(super) landed: Vec<Uuid>,
+    /// How many of them were there before.
+    pub(super) duplicates: usize,
+    pub(super) errors: Vec<ItemError>,
+}
+
+impl Batch {
+    /// Takes the body `{<name>: [item, …]}` apart; `read` judges one item.
+    pub(super) fn read(
+        body: Value,
+        name: &str,
+        read: impl Fn(Value) -> Result<Row, Vec<FieldError>>,
+    ) -> Result<Self, ApiError> {
+        let items = items_of(body, name)?;
+        let mut batch = Self {
+            rows: Vec::new(),
+            indexes: Vec::new(),
+            errors: Vec::new(),
+        };
+        for (index, item) in items.into_iter().enumerate() {
+            match read(item) {
+                Ok(row) => {
+                    batch.rows.push(row);
+                    batch.indexes.push(index);
+                }
+                Err(errors) => {
+                    batch.errors.push(ItemError {
+                        index,
+                        detail: in_words(&errors),
+                    });
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Submits the good items as one unit.
+    pub(super) async fn submit(self, intake: &Intake) -> Result<BatchOutcome, ApiError> {
+        let mut outcome = BatchOutcome {
+            errors: self.errors,
+            ..BatchOutcome::default()
+        };
+        let answers = intake.submit(self.rows).await?;
+        for (index, answer) in self.indexes.into_iter().zip(answers) {
+            match answer {
+                Answer::Accepted { id } => outcome.landed.push(id),
+                Answer::Duplicate { id } => {
+                    outcome.landed.push(id);
+                    outcome.duplicates += 1;
+                }
+                Answer::Refused { detail } => outcome.errors.push(ItemError { index, detail }),
+            }
+        }
+        outcome.errors.sort_by_key(|error| error.index);
+        Ok(outcome)
+    }
+}
+
+fn items_of(body: Value, name: &str) -> Result<Vec<Value>, ApiError> {
+    let Value::Object(mut fields) = body else {
+        return Err(ApiError::invalid_field("", "must be an object"));
+    };
+    let items = fields.remove(name);
+    let mut errors: Vec<FieldError> = fields
+        .keys()
+        .map(|field| {
+            let field = field.replace('~', "~0").replace('/', "~1");
+            FieldError::new(format!("/{field}"), "is not a known field")
+        })
+        .collect();
+    let pointer = format!("/{name}");
+    match items {
+        Some(Value::Array(items)) if items.len() > UNIT_ROWS_MAX as usize => {
+            errors.push(FieldError::new(
+                pointer,
+                format!("has at most {UNIT_ROWS_MAX} items"),
+            ));
+        }
+        Some(Value::Array(items)) if errors.is_empty() => return Ok(items),
+        Some(Value::Array(_)) => {}
+        Some(_) => errors.push(FieldError::new(pointer, "must be an array")),
+        None => errors.push(FieldError::new(pointer, "is required")),
+    }
+    Err(ApiError::invalid(errors))
+}
+
+/// The problems of one item, in one line.
+fn in_words(errors: &[FieldError]) -> String {
+    let problems: Vec<String> = errors
+        .iter()
+        .map(|error| {
+            format!("{} {}", error.pointer, error.detail)
+                .trim_start()
+                .to_owned()
+        })
+        .collect();
+    problems.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn detail_of(body: Value) -> String {
+        items_of(body, "events").unwrap_err().detail().to_owned()
+    }
+
+    #[test]
+    fn the_envelope_of_a_batch_is_checked_like_any_body() {
+        assert_eq!(detail_of(json!([])), "the body must be an object");
+        assert_eq!(detail_of(json!({})), "/events: is required");
+        assert_eq!(detail_of(json!({"events": 7})), "/events: must be an array");
+        assert_eq!(
+            detail_of(json!({"events": [], "more": 1})),
+            "/more: is not a known field"
+        );
+        let many = vec![Value::Null; UNIT_ROWS_MAX as usize + 1];
+        assert_eq!(
+            detail_of(json!({"events": many})),
+            "/events: has at most 5000 items"
+        );
+    }
+
+    #[test]
+    fn all_problems_of_an_item_are_told_in_one_line() {
+        let errors = [
+            FieldError::new("/type", "is required"),
+            FieldError::new("", "must be an object"),
+        ];
+        assert_eq!(in_words(&errors), "/type is required; must be an object");
+    }
+}

@@ -1,0 +1,113 @@
+//! `App`: what a handler may touch.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use queue::{Bell, Clock};
+use render::Templates;
+use store::Store;
+use tokio::sync::broadcast;
+
+use crate::api::auth::ApiKeys;
+use crate::api::token::Tokens;
+use crate::config::Config;
+use crate::intake::Intake;
+use crate::live::feed;
+use crate::live::hub::{Hub, Limits};
+use crate::metrics::Metrics;
+use crate::shutdown::Lifetime;
+
+/// The front of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    pub config: Config,
+    pub store: Store,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    /// Everything that `/metrics` shows, of all crates.
+    pub registry: Registry,
+    pub intake: Intake,
+    pub lifetime: Lifetime,
+    pub(crate) templates: Arc<Templates>,
+    pub(crate) hub: Hub,
+    pub(crate) keys: ApiKeys,
+    pub(crate) tokens: Tokens,
+}
+
+/// What the front is given by the process it runs in.
+pub struct Surroundings {
+    pub config: Config,
+    pub store: Store,
+    pub clock: Clock,
+    pub registry: Registry,
+    /// Rung after each commit.
+    pub bell: Bell,
+    /// Feeds that have changed.
+    pub inbox_changed: broadcast::Receiver<Arc<str>>,
+    /// What direct sends may name.
+    pub templates: Arc<Templates>,
+    pub lifetime: Lifetime,
+}
+
+impl App {
+    /// Opens the intake and starts the feed. Their tasks end with `lifetime.closing`.
+    pub fn start(surroundings: Surroundings) -> Result<Self, prometheus::Error> {
+        let Surroundings {
+            config,
+            store,
+            clock,
+            registry,
+            bell,
+            inbox_changed,
+            templates,
+            lifetime,
+        } = surroundings;
+        let metrics = Metrics::register(&registry, config.metrics.legacy_names)?;
+        let hub = Hub::new(Limits {
+            send_buffer: config.live.send_buffer,
+            sockets_max: config.live.sockets_max,
+            sockets_per_user_max: config.live.sockets_per_user_max,
+        });
+        let intake = Intake::open(
+            &config.intake,
+            store.clone(),
+            bell,
+            clock.clone(),
+            metrics.clone(),
+            &lifetime,
+        );
+        lifetime.tasks.spawn(feed::run(
+            store.clone(),
+            hub.clone(),
+            inbox_changed,
+            config.live.poll_interval,
+            lifetime.closing.clone(),
+        ));
+        let tokens = Tokens::new(&config.auth);
+        Ok(Self(Arc::new(Parts {
+            config,
+            store,
+            clock,
+            metrics,
+            registry,
+            intake,
+            lifetime,
+            templates,
+            hub,
+            keys: ApiKeys::default(),
+            tokens,
+        })))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,38 @@
+//! `postrider bench`: what this machine does, in a scratch database.
+
+use std::process::ExitCode;
+
+use crate::bench::{burn_down, pipeline};
+use crate::config::Config;
+
+use super::output::{say, say_json};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Burn down a preloaded queue of jobs that do nothing, then hold a steady rate.
+    Queue(burn_down::QueueBenchArgs),
+    /// Submit events over HTTP and count what reaches the feeds.
+    Pipeline(pipeline::PipelineBenchArgs),
+}
+
+pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Queue(args) => {
+            let figures = burn_down::run(config, &args).await?;
+            if args.json {
+                say_json(&figures)?;
+            } else {
+                say(&figures.to_string())?;
+            }
+        }
+        Command::Pipeline(args) => {
+            let figures = pipeline::run(config, &args).await?;
+            if args.json {
+                say_json(&figures)?;
+            } else {
+                say(&figures.to_string())?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,286 @@
+//! `postrider dead-letters`: jobs that gave up, and their second chance.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+use indicatif::ProgressBar;
+use queue::JobId;
+use queue::dead_letter::{self, DEAD_LETTERS_MAX, DeadLetter, DeadLetterFilter};
+use serde_json::{Value, json};
+use store::Store;
+use tokio::time::{Instant, sleep_until};
+
+use super::output::{say, say_json, say_table};
+use super::process::{connect, database};
+use super::queues::wake;
+use crate::config::Config;
+
+/// Dead letters replayed in one transaction, unless a rate asks for fewer.
+const REPLAY_BATCH: usize = 200;
+
+/// Characters of an error in a table.
+const ERROR_CHARS: usize = 60;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List dead letters, oldest first.
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// Most to list.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=1000))]
+        limit: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter with every error it met.
+    Show {
+        /// Its id, as `dead-letters list` shows it.
+        id: JobId,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let dead letters run again: those named, or all that match.
+    Replay {
+        /// Their ids, as `dead-letters list` shows them.
+        ids: Vec<JobId>,
+        #[command(flatten)]
+        filter: Filter,
+        /// Only say how many it would be.
+        #[arg(long)]
+        dry_run: bool,
+        /// Most per second, such as `50/s`.
+        #[arg(long, value_parser = parse_rate, value_name = "N/s")]
+        rate: Option<u32>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Filter {
+    /// Only of this queue.
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only of this kind of job.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only those that died at this time or later (RFC 3339).
+    #[arg(long, value_parser = parse_time)]
+    since: Option<DateTime<Utc>>,
+    /// Only those whose last error contains this text.
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+}
+
+impl Filter {
+    fn into_queue(self, ids: Vec<JobId>) -> DeadLetterFilter {
+        DeadLetterFilter {
+            ids: Some(ids).filter(|ids| !ids.is_empty()),
+            queue: self.queue,
+            kind: self.kind,
+            error: self.error,
+            since: self.since,
+            until: None,
+        }
+    }
+}
+
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|error| format!("expected a time such as 2026-01-31T09:00:00Z: {error}"))
+}
+
+fn parse_rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    number
+        .parse()
+        .ok()
+        .filter(|rate| *rate > 0)
+        .ok_or_else(|| "expected a number per second such as 50/s".to_owned())
+}
+
+/// Runs the command; answers whether all was done that was asked for.
+pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<bool> {
+    let store = connect(config, Duration::ZERO).await?;
+    match command {
+        Command::List {
+            filter,
+            limit,
+            json,
+        } => {
+            let filter = filter.into_queue(Vec::new());
+            let mut conn = store.acquire().await?;
+            let found = dead_letter::list(&mut conn, &filter, None, limit)
+                .await
+                .context("could not list the dead letters")?;
+            list(&found, json)?;
+            Ok(true)
+        }
+        Command::Show { id, json } => {
+            let mut conn = store.acquire().await?;
+            let found = dead_letter::find(&mut conn, id)
+                .await
+                .context("could not read the dead letter")?;
+            let Some(found) = found else {
+                bail!("there is no dead letter {id}; `postrider dead-letters list` shows them");
+            };
+            show(&found, json)?;
+            Ok(true)
+        }
+        Command::Replay {
+            ids,
+            filter,
+            dry_run,
+            rate,
+            json,
+        } => {
+            let named = ids.len();
+            let found = find_all(&store, &filter.into_queue(ids)).await?;
+            let matched = found.len();
+            let replayed = if dry_run {
+                0
+            } else {
+                replay(config, &store, &found, rate).await?
+            };
+            if json {
+                say_json(&json!({"matched": matched, "replayed": replayed, "dry_run": dry_run}))?;
+            } else if dry_run {
+                say(&format!("{matched} would be replayed"))?;
+            } else {
+                say(&format!("{replayed} of {} replayed", matched.max(named)))?;
+            }
+            // An id that is no dead letter, or that somebody else replayed first, was not done.
+            Ok(named <= matched && (dry_run || replayed == matched))
+        }
+    }
+}
+
+/// The ids of every dead letter that matches, page by page.
+async fn find_all(store: &Store, filter: &DeadLetterFilter) -> anyhow::Result<Vec<JobId>> {
+    let mut conn = store.acquire().await?;
+    let mut ids = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = dead_letter::list(&mut conn, filter, cursor, DEAD_LETTERS_MAX)
+            .await
+            .context("could not list the dead letters")?;
+        ids.extend(page.iter().map(|letter| letter.job_id));
+        match page.last() {
+            Some(last) if page.len() as i64 == DEAD_LETTERS_MAX => {
+                cursor = Some((last.died_at, last.job_id));
+            }
+            _ => return Ok(ids),
+        }
+    }
+}
+
+/// Replays `ids` in batches, at most `rate` per second; answers how many there were.
+async fn replay(
+    config: &Config,
+    store: &Store,
+    ids: &[JobId],
+    rate: Option<u32>,
+) -> anyhow::Result<usize> {
+    // Draws only where a terminal looks.
+    let progress = ProgressBar::new(ids.len() as u64);
+    let batch = rate.map_or(REPLAY_BATCH, |rate| REPLAY_BATCH.min(rate as usize));
+    let started = Instant::now();
+    let mut asked = 0;
+    let mut replayed = 0;
+    for ids in ids.chunks(batch) {
+        if let Some(rate) = rate {
+            sleep_until(started + Duration::from_secs_f64(asked as f64 / f64::from(rate))).await;
+        }
+        let mut tx = store.begin().await?;
+        let raised = dead_letter::replay(&mut tx, ids, None)
+            .await
+            .context("could not replay; what was replayed before stays so")?;
+        tx.commit()
+            .await
+            .context("could not replay; what was replayed before stays so")?;
+        let queues: BTreeSet<&str> = raised.iter().map(|job| job.queue.as_str()).collect();
+        wake(database(config)?, queues).await;
+        asked += ids.len();
+        replayed += raised.len();
+        progress.inc(ids.len() as u64);
+    }
+    progress.finish_and_clear();
+    Ok(replayed)
+}
+
+fn list(found: &[DeadLetter], json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(&found);
+    }
+    say_table(
+        ["ID", "QUEUE", "KIND", "DIED", "REASON", "LAST ERROR"],
+        found.iter().map(|letter| {
+            [
+                letter.job_id.to_string(),
+                letter.queue.clone(),
+                letter.kind.clone(),
+                letter.died_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+                letter.reason.clone(),
+                letter.last_error().chars().take(ERROR_CHARS).collect(),
+            ]
+        }),
+    )
+}
+
+fn show(letter: &DeadLetter, json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(letter);
+    }
+    say(&format!(
+        "{} {} on {}",
+        letter.job_id, letter.kind, letter.queue
+    ))?;
+    say(&format!("reason    {}", letter.reason))?;
+    say(&format!(
+        "enqueued  {}",
+        letter
+            .enqueued_at
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
+    ))?;
+    say(&format!(
+        "died      {}",
+        letter.died_at.to_rfc3339_opts(SecondsFormat::Millis, true)
+    ))?;
+    say(&format!("payload   {}", letter.payload))?;
+    let errors = letter
+        .errors
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let text = |entry: &Value, field: &str| match &entry[field] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    say_table(
+        ["ATTEMPT", "AT", "ERROR"],
+        errors
+            .iter()
+            .map(|entry| ["attempt", "at", "error"].map(|field| text(entry, field))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_per_second() {
+        assert_eq!(parse_rate("50/s"), Ok(50));
+        assert_eq!(parse_rate("50"), Ok(50));
+        assert!(parse_rate("0/s").is_err());
+        assert!(parse_rate("fast").is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! What the roles of a process share: database, bell, listener, metrics, lifetime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use domain::{Role, TenantId};
+use prometheus::Registry;
+use queue::{Bell, Clock, Database, Listener};
+use render::Templates;
+use store::api_keys::NewApiKey;
+use store::{Store, StoreOptions};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::warn;
+
+use crate::app::{App, Surroundings};
+use crate::config::{Config, Secret};
+use crate::shutdown::Lifetime;
+
+/// How long a start waits for Postgres: processes of one deployment start in any order.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause between two tries to connect.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the partitions of the coming months are looked after. They are made two months ahead.
+const PARTITIONS_INTERVAL: Duration = Duration::from_hours(6);
+
+/// A process that is being put together.
+pub(super) struct Process {
+    pub(super) config: Config,
+    pub(super) database: Database,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) registry: Registry,
+    pub(super) bell: Bell,
+    pub(super) listener: Listener,
+    pub(super) templates: Arc<Templates>,
+    pub(super) lifetime: Lifetime,
+}
+
+impl Process {
+    /// Connects, waiting for Postgres for a while.
+    pub(super) async fn open(config: Config, lifetime: Lifetime) -> anyhow::Result<Self> {
+        let store = connect(&config, CONNECT_TIMEOUT).await?;
+        let templates = Templates::builtin().context("could not read the built-in templates")?;
+        Ok(Self {
+            database: database(&config)?,
+            config,
+            store,
+            clock: Clock::system(),
+            registry: Registry::new(),
+            bell: Bell::new(),
+            listener: Listener::new(),
+            templates: Arc::new(templates),
+            lifetime,
+        })
+    }
+
+    /// Starts the front of this process.
+    pub(super) fn start_front(&mut self) -> anyhow::Result<App> {
+        App::start(Surroundings {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            registry: self.registry.clone(),
+            bell: self.bell.clone(),
+            inbox_changed: self.listener.subscribe(workers::INBOX_CHANGED),
+            templates: Arc::clone(&self.templates),
+            lifetime: self.lifetime.clone(),
+        })
+        .context("could not register the metrics")
+    }
+
+    /// Starts what every role needs once all have subscribed: bell, listener, partitions. Answers
+    /// the store, to be closed at the end.
+    pub(super) fn start_ground(self) -> Store {
+        let Self {
+            database,
+            store,
+            clock,
+            bell,
+            listener,
+            lifetime,
+            ..
+        } = self;
+        let closing = &lifetime.closing;
+        lifetime
+            .tasks
+            .spawn(bell.run(database.clone(), closing.clone()));
+        lifetime
+            .tasks
+            .spawn(listener.run(database, closing.clone()));
+        lifetime
+            .tasks
+            .spawn(keep_partitions(store.clone(), clock, lifetime.clone()));
+        store
+    }
+}
+
+/// The configured database.
+fn url(config: &Config) -> anyhow::Result<&Secret> {
+    let url = config.database.url.as_ref();
+    url.context("there is no database; set DATABASE_URL, or start `postrider up` here")
+}
+
+/// The database as the queue wants it.
+pub(super) fn database(config: &Config) -> anyhow::Result<Database> {
+    let direct = config.database.direct_url.as_ref().map(Secret::reveal);
+    Database::parse(url(config)?.reveal(), direct, config.database.pgbouncer)
+        .context("check DATABASE_URL and DATABASE_DIRECT_URL")
+}
+
+/// Connects to the configured database, trying for `patience` while it cannot be reached.
+pub(super) async fn connect(config: &Config, patience: Duration) -> anyhow::Result<Store> {
+    let url = url(config)?;
+    let options = StoreOptions {
+        connections_max: config.database.connections_max,
+        acquire_timeout: config.database.acquire_timeout,
+        is_pooled: config.database.pgbouncer,
+    };
+    let deadline = Instant::now() + patience;
+    loop {
+        match Store::connect(url.reveal(), &options).await {
+            Ok(store) => return Ok(store),
+            Err(error) if error.is_transient() && Instant::now() + CONNECT_PAUSE < deadline => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "waiting for postgres"
+                );
+                sleep(CONNECT_PAUSE).await;
+            }
+            Err(error) => {
+                return Err(error).context("check DATABASE_URL and whether Postgres runs there");
+            }
+        }
+    }
+}
+
+/// Makes sure that an API key exists as an admin key of the tenant `default`.
+pub(super) async fn ensure_admin_key(
+    store: &Store,
+    key: &Secret,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    let now = clock.now();
+    let key = NewApiKey::of_secret(
+        queue::uuid_at(now),
+        TenantId::default(),
+        key.reveal(),
+        "bootstrap",
+        vec![Role::Admin],
+        now,
+    );
+    let mut conn = store.acquire().await?;
+    store::api_keys::insert_api_key(&mut conn, &key)
+        .await
+        .context("could not create the bootstrap API key; run `postrider migrate` first")?;
+    Ok(())
+}
+
+/// Makes the partitions of the coming months, for as long as the process lives.
+async fn keep_partitions(store: Store, clock: Clock, lifetime: Lifetime) {
+    let mut ticks = interval(PARTITIONS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = lifetime.stopping.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let ensured = async {
+            let mut conn = store.acquire().await?;
+            store::partitions::ensure(&mut conn, clock.now()).await
+        };
+        if let Err(error) = ensured.await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "partitions could not be made"
+            );
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `postrider queues`: what waits where, and the switch of each queue.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::SecondsFormat;
+use queue::inspect::QueueDepth;
+use queue::{Bell, Database};
+use tokio_util::sync::CancellationToken;
+
+use super::output::{say, say_json, say_table};
+use super::process::{connect, database};
+use super::work::check_queue;
+use crate::config::Config;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    switch: Option<Switch>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Switch {
+    /// Stop claiming from a queue, on every node. What runs goes on.
+    Pause {
+        /// The queue's name.
+        name: String,
+    },
+    /// Claim from a queue again.
+    Resume {
+        /// The queue's name.
+        name: String,
+    },
+}
+
+pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
+    let store = connect(config, Duration::ZERO).await?;
+    let mut conn = store.acquire().await?;
+    match args.switch {
+        Some(Switch::Pause { name }) => {
+            check_queue(&name)?;
+            queue::control::pause(&mut conn, &name, None)
+                .await
+                .context("could not pause the queue")?;
+            say(&format!("{name} is paused"))
+        }
+        Some(Switch::Resume { name }) => {
+            check_queue(&name)?;
+            queue::control::resume(&mut conn, &name)
+                .await
+                .context("could not resume the queue")?;
+            wake(database(config)?, [name.as_str()]).await;
+            say(&format!("{name} runs"))
+        }
+        None => {
+            let depths = queue::inspect::depths(&mut conn, None)
+                .await
+                .context("could not look at the queues")?;
+            list(&depths, args.json)
+        }
+    }
+}
+
+/// Tells workers that these queues have news, which only saves them a poll.
+pub(super) async fn wake(database: Database, queues: impl IntoIterator<Item = &str>) {
+    let bell = Bell::new();
+    for queue in queues {
+        bell.ring(queue::JOBS_AVAILABLE, queue);
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    bell.run(database, stop).await;
+}
+
+/// Shows every queue there is, also the empty ones.
+fn list(depths: &[QueueDepth], json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(&depths);
+    }
+    let idle = |queue: &str| [queue, "0", "0", "0", "0.0", "runs"].map(str::to_owned);
+    let busy = |depth: &QueueDepth| {
+        [
+            depth.queue.clone(),
+            depth.available.to_string(),
+            depth.scheduled.to_string(),
+            depth.running.to_string(),
+            format!("{:.1}", depth.oldest_available_seconds),
+            match depth.paused_at {
+                Some(at) => format!("paused {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+                None => "runs".to_owned(),
+            },
+        ]
+    };
+    let known = workers::queues::all().map(|queue| {
+        depths
+            .iter()
+            .find(|depth| depth.queue == queue)
+            .map_or_else(|| idle(queue), busy)
+    });
+    let others = depths
+        .iter()
+        .filter(|depth| workers::queues::all().all(|known| known != depth.queue))
+        .map(busy);
+    say_table(
+        [
+            "QUEUE",
+            "AVAILABLE",
+            "SCHEDULED",
+            "RUNNING",
+            "OLDEST (S)",
+            "STATE",
+        ],
+        known.chain(others),
+    )
+}

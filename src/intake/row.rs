@@ -1,0 +1,165 @@
+//! A submission as the rows it becomes: everything decided that needs no database.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{
+    EventId, EventSubmission, NotificationId, NotificationSubmission, Priority, Severity, Status,
+    TenantId,
+};
+use queue::{JobId, NewJob};
+use serde_json::Value;
+use store::effect::NewNotification;
+use store::events::NewEvent;
+use store::keys::{DedupeKey, EventKey};
+use uuid::Uuid;
+use workers::Route;
+
+use super::lane;
+
+/// How long an `event_id` stays taken.
+const EVENT_ID_KEPT: TimeDelta = TimeDelta::days(30);
+
+/// How long a `dedupe_key` stays taken.
+const DEDUPE_KEY_KEPT: TimeDelta = TimeDelta::hours(24);
+
+/// Names the dedupe keys of direct sends, which have no event type.
+const NOTIFICATION_TYPE: &str = "notification";
+
+/// What is inserted.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Event(Box<NewEvent>),
+    Notification(Box<NewNotification>),
+}
+
+/// One submission, ready to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(super) id: Uuid,
+    pub(super) event_key: Option<EventKey>,
+    pub(super) dedupe_key: Option<DedupeKey>,
+    pub(super) content: Content,
+    pub(super) job: NewJob,
+}
+
+impl Row {
+    /// The row of an event and the job that routes it.
+    pub(crate) fn of_event(
+        tenant_id: &TenantId,
+        event: EventSubmission,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let id = EventId::at(now);
+        let producer = event.producer.unwrap_or_default();
+        let whom = event
+            .payload
+            .get("user_id")
+            .and_then(Value::as_str)
+            .unwrap_or(&event.kind);
+        let priority = event
+            .severity
+            .map(Severity::to_priority)
+            .unwrap_or_default();
+        let route = Route::Event { event_id: id };
+        let job = NewJob::new(JobId::at(now), workers::queues::ROUTE, &route)
+            .lane(lane(tenant_id, whom))
+            .priority(urgency(priority));
+        let event_key = event.event_id.clone().map(|event_id| EventKey {
+            tenant_id: tenant_id.clone(),
+            producer: producer.clone(),
+            event_id,
+            id: id.as_uuid(),
+            expires_at: now + EVENT_ID_KEPT,
+        });
+        let dedupe_key = event.dedupe_key.clone().map(|dedupe_key| DedupeKey {
+            tenant_id: tenant_id.clone(),
+            kind: event.kind.clone(),
+            dedupe_key,
+            id: id.as_uuid(),
+            expires_at: now + DEDUPE_KEY_KEPT,
+        });
+        let content = Content::Event(Box::new(NewEvent {
+            id,
+            created_at: now,
+            occurred_at: event.occurred_at,
+            tenant_id: tenant_id.clone(),
+            event_id: event.event_id.unwrap_or_else(|| id.to_string()),
+            producer,
+            kind: event.kind,
+            severity: event.severity,
+            dedupe_key: event.dedupe_key,
+            payload: event.payload,
+        }));
+        Self {
+            id: id.as_uuid(),
+            event_key,
+            dedupe_key,
+            content,
+            job,
+        }
+    }
+
+    /// The row of a direct send and the job that routes it, now: a later `send_at` holds back the
+    /// rendering, not the routing.
+    pub(crate) fn of_notification(
+        tenant_id: &TenantId,
+        sent: NotificationSubmission,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let id = NotificationId::at(now);
+        let route = Route::Notification {
+            notification_id: id,
+        };
+        let job = NewJob::new(JobId::at(now), workers::queues::ROUTE, &route)
+            .lane(lane(tenant_id, sent.user_id.as_str()))
+            .priority(urgency(sent.priority));
+        let dedupe_key = sent.dedupe_key.map(|dedupe_key| DedupeKey {
+            tenant_id: tenant_id.clone(),
+            kind: NOTIFICATION_TYPE.to_owned(),
+            dedupe_key,
+            id: id.as_uuid(),
+            expires_at: now + DEDUPE_KEY_KEPT,
+        });
+        let content = Content::Notification(Box::new(NewNotification {
+            id,
+            tenant_id: tenant_id.clone(),
+            user_id: sent.user_id,
+            event_id: None,
+            created_at: now,
+            send_at: sent.send_at,
+            expires_at: sent.expires_at,
+            kind: sent
+                .template
+                .clone()
+                .unwrap_or_else(|| NOTIFICATION_TYPE.to_owned()),
+            category: sent.category,
+            priority: sent.priority,
+            status: Status::Pending,
+            template: sent.template,
+            locale: sent.locale,
+            subject: sent.subject,
+            content: sent.content,
+            channels: sent.channels,
+            data: sent.data,
+            delivery_count: 0,
+            is_test: false,
+            bypass_quiet_hours: sent.bypass_quiet_hours,
+        }));
+        Self {
+            id: id.as_uuid(),
+            event_key: None,
+            dedupe_key,
+            content,
+            job,
+        }
+    }
+}
+
+/// The queue's class for a notification's priority.
+fn urgency(priority: Priority) -> queue::Priority {
+    match priority {
+        Priority::Critical => queue::Priority::Critical,
+        Priority::High => queue::Priority::High,
+        Priority::Normal => queue::Priority::Normal,
+        Priority::Low => queue::Priority::Low,
+    }
+}

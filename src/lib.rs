@@ -1,0 +1,23 @@
+//! The front of Postrider: how work gets in, and how people look at it.
+//!
+//! It accepts, stores and answers; routing, rendering and sending belong to the workers. Exported
+//! for the binary and for tests.
+//!
+//! # Reading order
+//!
+//! [`config`], then a request's way: [`server`], [`api`], [`intake`]. [`live`] is the way back: a
+//! committed notification to its sockets. [`cli`] starts the roles, [`up`] keeps the private
+//! Postgres of one of them, [`shutdown`] says in which order things stop.
+
+pub mod api;
+pub mod app;
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod intake;
+pub mod live;
+pub mod metrics;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod up;

@@ -1,0 +1,75 @@
+//! What a burial means to us when no handler said so: the delivery has failed.
+//!
+//! The engine buries a job whose payload does not parse, whose process keeps dying, whose effects
+//! the database refuses, or whose attempts are used up by unexpected errors. Nothing is loaded then
+//! but the payload, so these effects need only its ids. Without them the delivery would be `queued`
+//! for ever, with nobody working on it.
+
+use chrono::{DateTime, Utc};
+use domain::{DeliveryId, Status, TraceStep};
+use queue::Job;
+use serde_json::Value;
+use store::Effect;
+use store::effect::DeliveryMove;
+
+use crate::deliver::Deliver;
+use crate::render::Render;
+use crate::retry::Retry;
+use crate::route::Route;
+
+/// The row changes that go with the burial of a job of `kind`. None for a payload that names no
+/// row.
+pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
+    let effect = match kind {
+        Route::KIND => parse(payload).map(|job| unrouted(job, error, at)),
+        Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
+        Deliver::KIND => parse(payload).map(|job: Deliver| undelivered(job.delivery_id, error, at)),
+        Retry::KIND => parse(payload).map(|job: Retry| undelivered(job.delivery_id, error, at)),
+        _ => None,
+    };
+    effect.unwrap_or_default()
+}
+
+fn parse<J: Job>(payload: &Value) -> Option<J> {
+    J::deserialize(payload).ok()
+}
+
+fn undelivered(id: DeliveryId, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
+    vec![Effect::DeliveryMoved(DeliveryMove {
+        id,
+        notification_id: None,
+        status: Status::Failed,
+        provider: None,
+        error: Some(error.to_owned()),
+        job_id: None,
+        at,
+        // Unknown here, so the siblings are read.
+        is_sole: false,
+    })]
+}
+
+/// A direct send fails; an event led to nothing, which its trace says.
+fn unrouted(job: Route, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
+    let steps = vec![TraceStep::new("route", "buried", error)];
+    match job {
+        Route::Event { event_id } => {
+            vec![Effect::Traced {
+                subject_id: event_id.as_uuid(),
+                at,
+                steps,
+            }]
+        }
+        Route::Notification { notification_id } => vec![
+            Effect::NotificationRouted {
+                id: notification_id,
+                status: Status::Failed,
+                delivery_count: 0,
+            },
+            Effect::Traced {
+                subject_id: notification_id.as_uuid(),
+                at,
+                steps,
+            },
+        ],
+    }
+}

@@ -1,0 +1,42 @@
+//! Ledger: writes effects in the queue's settlement, and wakes the feeds they reached.
+
+use chrono::{DateTime, Utc};
+use queue::{Bell, Clock, Connection, Effects, Lease};
+use store::Effect;
+use store::settlement::{Applied, apply};
+
+use crate::burial;
+
+/// Postgres channel that says whose feed has news: one token per user.
+pub const INBOX_CHANGED: &str = "inbox_changed";
+
+/// The domain's side of a settlement.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    pub(crate) bell: Bell,
+    pub(crate) clock: Clock,
+}
+
+impl Effects for Ledger {
+    type Effect = Effect;
+    type Applied = Applied;
+
+    async fn apply(
+        &self,
+        db: &mut Connection,
+        effects: &[&Effect],
+    ) -> Result<Applied, queue::DatabaseError> {
+        apply(db, effects.iter().copied()).await
+    }
+
+    fn committed(&self, applied: Applied) {
+        for (tenant_id, user_id) in &applied.arrivals {
+            self.bell.ring(INBOX_CHANGED, &domain::feed_token(tenant_id, user_id));
+        }
+    }
+
+    fn on_bury(&self, lease: &Lease, error: &str) -> Vec<Effect> {
+        let at: DateTime<Utc> = self.clock.now();
+        burial::on_bury(&lease.kind, &lease.payload, error, at)
+    }
+}

@@ -1,0 +1,42 @@
+//! The workers: what is done about an event, one file per kind of job.
+//!
+//! A handler is an async function from a job, its loaded rows and the [`Context`] to an outcome:
+//! what became of the job, which rows change, which jobs come next. It writes nothing itself; the
+//! queue's settler commits the answers of many handlers in one transaction. `README.md` has the
+//! table of all kinds.
+//!
+//! # Reading order
+//!
+//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
+//! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! never answers. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
+//! answer.
+
+mod burial;
+mod context;
+mod deliver;
+mod deliver_in_app;
+mod delivery;
+mod ledger;
+mod limits;
+mod loading;
+mod noop;
+pub mod queues;
+mod render;
+mod replay;
+mod retry;
+mod route;
+mod runtime;
+#[cfg(test)]
+mod tests;
+
+pub use context::Context;
+pub use deliver::Deliver;
+pub use ledger::INBOX_CHANGED;
+pub use limits::WorkerLimits;
+pub use noop::{Noop, Tally};
+pub use render::Render;
+pub use replay::{ReplayError, replay};
+pub use retry::Retry;
+pub use route::Route;
+pub use runtime::{Parts, Running, start, start_noop};

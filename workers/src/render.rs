@@ -1,0 +1,161 @@
+//! `render`: template, locale and data to a stored message.
+//!
+//! | | |
+//! | --- | --- |
+//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at` |
+//! | Queue | `render` |
+//! | Attempts | 8 over about 6 hours, then dead |
+//! | Idempotency | rendering changes nothing outside; the message is written with the job's ending |
+//!
+//! A template that fails, fails again: the delivery has `failed` and the job is buried as
+//! `permanent`, to be replayed once the template or the data is mended.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::{DeliveryId, Message};
+use queue::{Failure, Job, LeaseInfo, Outcome};
+use render::{EventVars, NotificationVars, RenderError, UserVars, Vars};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::prepare::ToRender;
+use store::{Connection, Effect, StoreError};
+
+use crate::context::Context;
+use crate::deliver::Deliver;
+use crate::delivery::DeliveryFacts;
+use crate::loading::lined_up;
+use crate::queues;
+
+const STEP: &str = "render";
+
+/// The only language the built-in templates are written in.
+const LOCALE: &str = "en";
+
+/// Payload of a `render` job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Render {
+    /// The delivery that gets its message.
+    pub delivery_id: DeliveryId,
+}
+
+impl Job for Render {
+    // Stored in the table. Renaming it orphans every waiting row.
+    const KIND: &'static str = "render";
+}
+
+/// Loads the deliveries of a claim, with their notification and event.
+pub(crate) async fn prepare(
+    connection: &mut Connection,
+    jobs: &[Render],
+) -> Result<Vec<Option<Arc<ToRender>>>, StoreError> {
+    let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
+    let rows = store::prepare::load_for_render(connection, &ids).await?;
+    Ok(lined_up(&ids, rows, |row| row.id))
+}
+
+pub(crate) async fn run(
+    job: Render,
+    loaded: Option<&ToRender>,
+    cx: &Context,
+    _lease: LeaseInfo,
+) -> Result<Outcome<Effect>, Failure> {
+    let Some(row) = loaded else {
+        tracing::warn!(delivery.id = %job.delivery_id, "nothing to render, the row is gone");
+        return Ok(Outcome::cancelled());
+    };
+    let now = cx.clock.now();
+    let delivery = facts(row);
+    if delivery.is_over() {
+        return Ok(Outcome::completed());
+    }
+    if delivery.has_expired(now) {
+        return Ok(delivery.expired(STEP, now));
+    }
+    Ok(match message(row, cx) {
+        Ok(message) => rendered(row, message, now),
+        Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
+    })
+}
+
+/// Stores the message and plans its sending.
+fn rendered(row: &ToRender, message: Message, now: DateTime<Utc>) -> Outcome<Effect> {
+    let delivery = facts(row);
+    let deliver = Deliver {
+        delivery_id: row.id,
+    };
+    let next = delivery.job(queues::of(row.channel), &deliver, now);
+    Outcome::completed()
+        .with(Effect::DeliveryRendered {
+            id: row.id,
+            message: Box::new(message),
+            template: template(row).map(str::to_owned),
+            locale: Some(locale(row).to_owned()),
+            job_id: Some(next.job_id.as_uuid()),
+        })
+        .then(next)
+}
+
+fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
+    let Some(template) = template(row) else {
+        let content = row.content.as_deref().unwrap_or_default();
+        return Ok(render::literal(
+            row.channel,
+            row.subject.as_deref(),
+            content,
+        ));
+    };
+    let event = row.event.as_ref();
+    let data = event.map(|event| &event.payload).or(row.data.as_ref());
+    let vars = Vars {
+        data: data.unwrap_or(&Value::Null),
+        event: event.map(|event| EventVars {
+            id: &event.event_id,
+            kind: &event.kind,
+            created_at: event.created_at,
+        }),
+        user: UserVars { id: &row.user_id },
+        notification: NotificationVars {
+            id: row.notification_id,
+            kind: &row.kind,
+            category: row.category.as_deref(),
+            priority: row.priority,
+            created_at: row.created_at,
+        },
+        locale: locale(row),
+    };
+    let mut message = render::render(&cx.templates, template, row.channel, &vars)?;
+    // A subject that came with the send wins over the template's, where the channel has one.
+    if let (Some(subject), Some(own)) = (&mut message.subject, &row.subject) {
+        subject.clone_from(own);
+    }
+    Ok(message)
+}
+
+/// `None` for a direct send that brings its own words.
+fn template(row: &ToRender) -> Option<&str> {
+    match (&row.template, &row.content) {
+        (Some(template), _) => Some(template),
+        (None, Some(_)) => None,
+        (None, None) => Some(render::PLAIN),
+    }
+}
+
+fn locale(row: &ToRender) -> &str {
+    row.locale.as_deref().unwrap_or(LOCALE)
+}
+
+fn facts(row: &ToRender) -> DeliveryFacts<'_> {
+    DeliveryFacts {
+        id: row.id,
+        notification_id: row.notification_id,
+        tenant_id: &row.tenant_id,
+        user_id: &row.user_id,
+        channel: row.channel,
+        address: row.address.as_deref(),
+        status: row.status,
+        priority: row.priority,
+        expires_at: row.expires_at,
+        is_sole: row.is_sole,
+    }
+}

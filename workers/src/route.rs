@@ -1,0 +1,274 @@
+//! `route`: turns one event, or one direct send, into notifications and deliveries.
+//!
+//! | | |
+//! | --- | --- |
+//! | Enqueued by | intake, in the transaction that stores the event or the direct send |
+//! | Queue | `route` |
+//! | Attempts | 8 over about 6 hours, then dead |
+//! | Idempotency | rows are written with the job's ending; a run that is fenced off writes none |
+//!
+//! The decision is [`domain::route_event`] and [`domain::route_direct`]; this file turns the plan
+//! into rows. A delivery that can be sent gets a `render` job, due at the notification's `send_at`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::{
+    DirectFacts, EventFacts, EventId, NotificationId, PlannedDelivery, PlannedNotification,
+    Recipient, Status, TenantId, TraceStep,
+};
+use queue::{Failure, Job, LeaseInfo, Outcome};
+use serde::{Deserialize, Serialize};
+use store::effect::{NewDelivery, NewNotification};
+use store::events::{Event, list_events_by_id};
+use store::notifications::{Notification, list_notifications_by_id};
+use store::users::list_users_by_id;
+use store::{Connection, Effect, StoreError};
+
+use crate::context::Context;
+use crate::delivery::DeliveryFacts;
+use crate::loading::lined_up;
+use crate::queues;
+use crate::render::Render;
+
+/// Payload of a `route` job: what came in, either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Route {
+    Event {
+        /// `events.id`, not the submitter's name for it.
+        event_id: EventId,
+    },
+    Notification {
+        /// A direct send that waits as `pending`.
+        notification_id: NotificationId,
+    },
+}
+
+impl Job for Route {
+    // Stored in the table. Renaming it orphans every waiting row.
+    const KIND: &'static str = "route";
+}
+
+/// The row that the payload names.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Loaded {
+    Event(Event),
+    Notification {
+        sent: Box<Notification>,
+        /// `None` if nothing is known of the user but the id.
+        recipient: Option<Recipient>,
+    },
+}
+
+/// Loads the events and direct sends of a claim, and the users of the latter.
+pub(crate) async fn prepare(
+    connection: &mut Connection,
+    jobs: &[Route],
+) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
+    let mut event_ids = Vec::new();
+    let mut notification_ids = Vec::new();
+    for job in jobs {
+        match *job {
+            Route::Event { event_id } => event_ids.push(event_id),
+            Route::Notification { notification_id } => notification_ids.push(notification_id),
+        }
+    }
+    let mut rows = Vec::with_capacity(jobs.len());
+    if !event_ids.is_empty() {
+        let events = list_events_by_id(connection, &event_ids).await?;
+        rows.extend(events.into_iter().map(Loaded::Event));
+    }
+    if !notification_ids.is_empty() {
+        let sends = list_notifications_by_id(connection, &notification_ids).await?;
+        let users: Vec<_> = sends
+            .iter()
+            .map(|sent| (&sent.tenant_id, &sent.user_id))
+            .collect();
+        let users = list_users_by_id(connection, &users).await?;
+        let known: HashMap<_, _> = users
+            .iter()
+            .map(|user| ((&user.tenant_id, &user.user_id), user))
+            .collect();
+        rows.extend(sends.into_iter().map(|sent| {
+            let user = known.get(&(&sent.tenant_id, &sent.user_id));
+            Loaded::Notification {
+                recipient: user.map(|user| user.to_recipient()),
+                sent: Box::new(sent),
+            }
+        }));
+    }
+    Ok(lined_up(jobs, rows, Loaded::job))
+}
+
+impl Loaded {
+    /// The job that asks for it.
+    fn job(&self) -> Route {
+        match self {
+            Self::Event(event) => Route::Event { event_id: event.id },
+            Self::Notification { sent, .. } => Route::Notification {
+                notification_id: sent.id,
+            },
+        }
+    }
+}
+
+pub(crate) async fn run(
+    job: Route,
+    loaded: Option<&Loaded>,
+    cx: &Context,
+    _lease: LeaseInfo,
+) -> Result<Outcome<Effect>, Failure> {
+    let now = cx.clock.now();
+    Ok(match loaded {
+        Some(Loaded::Event(event)) => route_event(event, cx, now),
+        // Routed or cancelled before: nothing is left to decide.
+        Some(Loaded::Notification { sent, .. }) if sent.status != Status::Pending => {
+            Outcome::completed()
+        }
+        Some(Loaded::Notification { sent, recipient }) => {
+            route_direct(sent, recipient.as_ref(), now)
+        }
+        None => {
+            tracing::warn!(?job, "nothing to route, the row is gone");
+            Outcome::cancelled()
+        }
+    })
+}
+
+fn route_event(event: &Event, cx: &Context, now: DateTime<Utc>) -> Outcome<Effect> {
+    let facts = EventFacts {
+        kind: &event.kind,
+        severity: event.severity,
+        payload: &event.payload,
+    };
+    let plan = domain::route_event(facts, &cx.template_names);
+    if plan.notifications.is_empty() {
+        return Outcome::completed().with(traced(event.id.as_uuid(), now, plan.steps));
+    }
+    let mut outcome = Outcome::completed();
+    for planned in plan.notifications {
+        let id = NotificationId::at(now);
+        let category = planned
+            .template
+            .as_deref()
+            .and_then(|name| cx.templates.category(name));
+        outcome = outcome.with(Effect::NotificationPlanned(Box::new(NewNotification {
+            id,
+            tenant_id: event.tenant_id.clone(),
+            user_id: planned.user_id.clone(),
+            event_id: Some(event.id),
+            created_at: now,
+            send_at: None,
+            expires_at: None,
+            kind: event.kind.clone(),
+            category: category.map(str::to_owned),
+            priority: planned.priority,
+            status: planned.status,
+            template: planned.template.clone(),
+            locale: None,
+            subject: None,
+            content: None,
+            channels: None,
+            data: None,
+            delivery_count: count(&planned.deliveries),
+            is_test: false,
+            bypass_quiet_hours: false,
+        })));
+        outcome = with_deliveries(outcome, id, &event.tenant_id, planned, None, now);
+    }
+    outcome
+}
+
+fn route_direct(
+    sent: &Notification,
+    recipient: Option<&Recipient>,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
+    let facts = DirectFacts {
+        user_id: &sent.user_id,
+        channels: sent.channels.as_deref(),
+        template: sent.template.as_deref(),
+        priority: sent.priority,
+        data: sent.data.as_ref(),
+        expires_at: sent.expires_at,
+    };
+    let planned = domain::route_direct(facts, recipient, now);
+    let outcome = Outcome::completed().with(Effect::NotificationRouted {
+        id: sent.id,
+        status: planned.status,
+        delivery_count: count(&planned.deliveries),
+    });
+    with_deliveries(
+        outcome,
+        sent.id,
+        &sent.tenant_id,
+        planned,
+        sent.send_at,
+        now,
+    )
+}
+
+/// Adds a notification's deliveries, the `render` jobs of those that can be sent, and its trace.
+fn with_deliveries(
+    mut outcome: Outcome<Effect>,
+    notification_id: NotificationId,
+    tenant_id: &TenantId,
+    planned: PlannedNotification,
+    send_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
+    let delivery_count = count(&planned.deliveries);
+    for (position, delivery) in (0..).zip(planned.deliveries) {
+        let id = domain::DeliveryId::at(now);
+        let job = (delivery.status == Status::Queued).then(|| {
+            let facts = DeliveryFacts {
+                id,
+                notification_id,
+                tenant_id,
+                user_id: &planned.user_id,
+                channel: delivery.channel,
+                address: delivery.address.as_deref(),
+                status: delivery.status,
+                priority: planned.priority,
+                expires_at: None,
+                is_sole: delivery_count == 1,
+            };
+            let due = send_at.filter(|&send_at| send_at > now);
+            facts
+                .job(queues::RENDER, &Render { delivery_id: id }, now)
+                .run_at(due)
+        });
+        outcome = outcome.with(Effect::DeliveryPlanned(Box::new(NewDelivery {
+            id,
+            notification_id,
+            tenant_id: tenant_id.clone(),
+            user_id: planned.user_id.clone(),
+            channel: delivery.channel,
+            status: delivery.status,
+            position,
+            address: delivery.address,
+            error: delivery.error,
+            job_id: job.as_ref().map(|job| job.job_id.as_uuid()),
+            created_at: now,
+        })));
+        if let Some(job) = job {
+            outcome = outcome.then(job);
+        }
+    }
+    outcome.with(traced(notification_id.as_uuid(), now, planned.steps))
+}
+
+fn traced(subject_id: uuid::Uuid, at: DateTime<Utc>, steps: Vec<TraceStep>) -> Effect {
+    Effect::Traced {
+        subject_id,
+        at,
+        steps,
+    }
+}
+
+/// Deliveries of one notification are bounded by its channels and the user's devices.
+fn count(deliveries: &[PlannedDelivery]) -> u16 {
+    deliveries.len().try_into().unwrap_or(u16::MAX)
+}

@@ -1,0 +1,228 @@
+//! From a plan to rows and jobs.
+
+use ::channels::Channels;
+use chrono::TimeDelta;
+use domain::{Addresses, Channel, EventId, NotificationId, Priority, Recipient, Status};
+use queue::{Ending, Outcome};
+use serde_json::json;
+use store::Effect;
+use store::effect::NewDelivery;
+use store::events::Event;
+use store::notifications::Notification;
+
+use super::{context, lease, now};
+use crate::Route;
+use crate::route::{Loaded, run};
+
+fn event() -> Event {
+    Event {
+        id: EventId::at(now()),
+        tenant_id: "default".into(),
+        created_at: now(),
+        event_id: "order-1".into(),
+        producer: String::new(),
+        kind: "ORDER_FILLED".into(),
+        severity: None,
+        payload: json!({"user_id": "ada"}),
+    }
+}
+
+fn sent() -> Notification {
+    Notification {
+        id: NotificationId::at(now()),
+        tenant_id: "default".into(),
+        user_id: "ada".into(),
+        created_at: now(),
+        updated_at: now(),
+        send_at: None,
+        expires_at: None,
+        event_id: None,
+        delivery_count: 0,
+        is_test: false,
+        bypass_quiet_hours: false,
+        kind: "notification".into(),
+        category: None,
+        priority: Priority::Critical,
+        status: Status::Pending,
+        template: None,
+        locale: None,
+        subject: None,
+        content: Some("Hi".into()),
+        channels: Some(vec![Channel::Email, Channel::Sms, Channel::InApp]),
+        data: None,
+    }
+}
+
+/// Routes `sent` to a user of whom only a mail address is known.
+async fn routed_direct(sent: Notification) -> Outcome<Effect> {
+    let email = Some("ada@example.com".into());
+    let recipient = Recipient {
+        user_id: sent.user_id.clone(),
+        addresses: Addresses {
+            email,
+            ..Addresses::default()
+        },
+        locale: None,
+        timezone: None,
+    };
+    routed(Loaded::Notification {
+        sent: Box::new(sent),
+        recipient: Some(recipient),
+    })
+    .await
+}
+
+async fn routed(loaded: Loaded) -> Outcome<Effect> {
+    let job = match &loaded {
+        Loaded::Event(event) => Route::Event { event_id: event.id },
+        Loaded::Notification { sent, .. } => Route::Notification {
+            notification_id: sent.id,
+        },
+    };
+    run(job, Some(&loaded), &context(Channels::new()), lease())
+        .await
+        .unwrap()
+}
+
+fn deliveries(outcome: &Outcome<Effect>) -> Vec<&NewDelivery> {
+    let planned = outcome.effects.iter().filter_map(|effect| match effect {
+        Effect::DeliveryPlanned(delivery) => Some(&**delivery),
+        _ => None,
+    });
+    planned.collect()
+}
+
+#[tokio::test]
+async fn an_event_becomes_a_notification_a_delivery_a_trace_and_a_render_job() {
+    let event = event();
+
+    let outcome = routed(Loaded::Event(event.clone())).await;
+
+    assert_eq!(outcome.ending, Ending::Complete);
+    let [
+        Effect::NotificationPlanned(notification),
+        Effect::DeliveryPlanned(delivery),
+        trace,
+    ] = &outcome.effects[..]
+    else {
+        panic!("{:?}", outcome.effects);
+    };
+    assert_eq!(notification.event_id, Some(event.id));
+    assert_eq!(notification.template.as_deref(), Some("order.filled"));
+    assert_eq!(notification.category.as_deref(), Some("trading"));
+    assert_eq!(
+        (notification.status, notification.delivery_count),
+        (Status::Queued, 1)
+    );
+    assert_eq!(delivery.notification_id, notification.id);
+    let subject = notification.id.as_uuid();
+    assert!(matches!(trace, Effect::Traced { subject_id, .. } if *subject_id == subject));
+    let [job] = &outcome.jobs[..] else {
+        panic!("{:?}", outcome.jobs)
+    };
+    assert_eq!(
+        (job.queue.as_str(), job.kind.as_str(), job.run_at),
+        ("render", "render", None)
+    );
+    assert_eq!(delivery.job_id, Some(job.job_id.as_uuid()));
+}
+
+#[tokio::test]
+async fn an_event_that_names_nobody_leaves_a_trace_and_nothing_else() {
+    let event = Event {
+        payload: json!({}),
+        ..event()
+    };
+    let id = event.id.as_uuid();
+
+    let outcome = routed(Loaded::Event(event)).await;
+
+    assert_eq!(outcome.ending, Ending::Complete);
+    assert!(outcome.jobs.is_empty());
+    let [Effect::Traced { subject_id, .. }] = &outcome.effects[..] else {
+        panic!("{:?}", outcome.effects);
+    };
+    assert_eq!(*subject_id, id);
+}
+
+#[tokio::test]
+async fn only_deliveries_that_can_be_sent_get_a_job() {
+    let outcome = routed_direct(sent()).await;
+
+    let planned: Vec<_> = deliveries(&outcome)
+        .into_iter()
+        .map(|it| (it.position, it.channel, it.status, it.job_id.is_some()))
+        .collect();
+    assert_eq!(
+        planned,
+        [
+            (0, Channel::Email, Status::Queued, true),
+            (1, Channel::Sms, Status::Failed, false),
+            (2, Channel::InApp, Status::Queued, true),
+        ]
+    );
+    assert_eq!(outcome.jobs.len(), 2);
+    assert!(
+        outcome
+            .jobs
+            .iter()
+            .all(|job| job.priority == queue::Priority::Critical)
+    );
+    assert!(outcome.effects.iter().any(|effect| matches!(
+        effect,
+        Effect::NotificationRouted {
+            status: Status::Queued,
+            delivery_count: 3,
+            ..
+        }
+    )));
+}
+
+#[tokio::test]
+async fn a_send_for_later_waits_as_a_job_that_is_due_then() {
+    let send_at = Some(now() + TimeDelta::hours(2));
+    let channels = Some(vec![Channel::InApp]);
+
+    let later = routed_direct(Notification {
+        send_at,
+        channels: channels.clone(),
+        ..sent()
+    })
+    .await;
+    let past = Some(now() - TimeDelta::hours(2));
+    let at_once = routed_direct(Notification {
+        send_at: past,
+        channels,
+        ..sent()
+    })
+    .await;
+
+    assert_eq!(later.jobs[0].run_at, send_at);
+    assert_eq!(at_once.jobs[0].run_at, None);
+}
+
+#[tokio::test]
+async fn what_was_routed_or_cancelled_before_is_not_routed_again() {
+    for status in [Status::Queued, Status::Cancelled] {
+        let outcome = routed_direct(Notification { status, ..sent() }).await;
+
+        assert_eq!(outcome.ending, Ending::Complete);
+        assert!(
+            outcome.effects.is_empty() && outcome.jobs.is_empty(),
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_row_is_gone_is_cancelled() {
+    let job = Route::Event {
+        event_id: event().id,
+    };
+
+    let outcome = run(job, None, &context(Channels::new()), lease())
+        .await
+        .unwrap();
+
+    assert_eq!(outcome.ending, Ending::Cancel);
+}

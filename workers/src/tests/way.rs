@@ -1,0 +1,183 @@
+//! A notification's whole way on a real database: load, handle, settle, and so on with what the
+//! settlement enqueued. The queue is left out: each job is run once, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ::channels::{Channels, Scripted, SendError};
+use chrono::TimeDelta;
+use domain::{Channel, EventId, NotificationId, Priority, Status};
+use queue::{Ending, Job, NewJob, Outcome};
+use serde::Deserialize;
+use serde_json::json;
+use store::effect::NewNotification;
+use store::events::{NewEvent, insert_events};
+use store::notifications::insert_notifications;
+use store::settlement::apply;
+use store::{Connection, Effect, deliveries, inbox, notifications};
+use testkit::TestDatabase;
+
+use super::{context, lease, now};
+use crate::{Context, Deliver, Render, Retry, Route, deliver, render, retry, route};
+
+/// Loads and runs one job, whatever its kind.
+async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome<Effect> {
+    macro_rules! run_as {
+        ($kind:ident, $module:ident) => {{
+            let job = $kind::deserialize(&job.payload).unwrap();
+            let loaded = $module::prepare(connection, &[job])
+                .await
+                .unwrap()
+                .remove(0);
+            $module::run(job, loaded.as_deref(), cx, lease())
+                .await
+                .unwrap()
+        }};
+    }
+    match job.kind.as_str() {
+        Route::KIND => run_as!(Route, route),
+        Render::KIND => run_as!(Render, render),
+        Deliver::KIND => run_as!(Deliver, deliver),
+        Retry::KIND => run_as!(Retry, retry),
+        kind => panic!("unknown kind {kind}"),
+    }
+}
+
+/// Runs `job` and all that follow from it, moving the clock to when each is due. Answers the kinds
+/// in the order they ran.
+async fn run_to_the_end(job: NewJob, connection: &mut Connection, cx: &Context) -> Vec<String> {
+    let mut ran = Vec::new();
+    let mut jobs = VecDeque::from([job]);
+    while let Some(job) = jobs.pop_front() {
+        if let Some(wait) = job
+            .run_at
+            .and_then(|due| (due - cx.clock.now()).to_std().ok())
+        {
+            cx.clock.advance(wait);
+        }
+        let outcome = run(&job, connection, cx).await;
+        assert_eq!(outcome.ending, Ending::Complete, "{}", job.kind);
+        apply(connection, &outcome.effects).await.unwrap();
+        jobs.extend(outcome.jobs);
+        ran.push(job.kind);
+    }
+    ran
+}
+
+#[tokio::test]
+async fn an_event_reaches_the_feed_of_the_user_in_its_payload() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let cx = context(Channels::new());
+    let payload = json!({"user_id": "ada", "symbol": "AAPL", "quantity": 3});
+    let event = NewEvent {
+        id: EventId::at(now()),
+        tenant_id: "default".into(),
+        created_at: now(),
+        occurred_at: None,
+        event_id: "order-1".into(),
+        producer: "trading".into(),
+        kind: "ORDER_FILLED".into(),
+        severity: None,
+        dedupe_key: None,
+        payload: payload.clone(),
+    };
+    store::partitions::ensure(&mut connection, now())
+        .await
+        .unwrap();
+    insert_events(&mut connection, std::slice::from_ref(&event))
+        .await
+        .unwrap();
+
+    let job = NewJob::new(
+        queue::JobId::at(now()),
+        "route",
+        &Route::Event { event_id: event.id },
+    );
+    let ran = run_to_the_end(job, &mut connection, &cx).await;
+
+    assert_eq!(ran, ["route", "render", "deliver"]);
+    let (tenant, ada) = ("default".into(), "ada".into());
+    let feed = inbox::feed_after(&mut connection, &tenant, &ada, 0, 10)
+        .await
+        .unwrap();
+    assert_eq!(feed.len(), 1);
+    assert_eq!(feed[0].seq, 1);
+    assert_eq!(feed[0].title.as_deref(), Some("Order filled"));
+    assert_eq!(feed[0].message, "Your order for 3 AAPL was filled.");
+    assert_eq!(feed[0].data, Some(payload));
+    let id = feed[0].notification_id;
+    let stored = notifications::find_notification(&mut connection, &tenant, id)
+        .await
+        .unwrap();
+    assert_eq!(stored.unwrap().status, Status::Delivered);
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_at_first_is_sent_after_the_wait() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let refused = SendError::Transient {
+        detail: "greylisted".into(),
+    };
+    let provider = Arc::new(Scripted::failing(1, refused));
+    let cx = context(Channels::new().with(Channel::Email, Arc::<Scripted>::clone(&provider) as _));
+    let sent = NewNotification {
+        id: NotificationId::at(now()),
+        tenant_id: "default".into(),
+        user_id: "ada".into(),
+        event_id: None,
+        created_at: now(),
+        send_at: None,
+        expires_at: Some(now() + TimeDelta::days(1)),
+        kind: "notification".into(),
+        category: None,
+        priority: Priority::Normal,
+        status: Status::Pending,
+        template: None,
+        locale: None,
+        subject: Some("Hello".into()),
+        content: Some("World".into()),
+        channels: Some(vec![Channel::Email, Channel::Sms]),
+        data: Some(json!({"email": "ada@example.com"})),
+        delivery_count: 0,
+        is_test: false,
+        bypass_quiet_hours: false,
+    };
+    store::partitions::ensure(&mut connection, now())
+        .await
+        .unwrap();
+    insert_notifications(&mut connection, std::slice::from_ref(&sent))
+        .await
+        .unwrap();
+
+    let payload = Route::Notification {
+        notification_id: sent.id,
+    };
+    let job = NewJob::new(queue::JobId::at(now()), "route", &payload);
+    let ran = run_to_the_end(job, &mut connection, &cx).await;
+
+    assert_eq!(ran, ["route", "render", "deliver", "retry", "deliver"]);
+    let given = provider.given();
+    assert_eq!(given.len(), 2);
+    assert_eq!(given[0], given[1]);
+    assert_eq!(given[1].address.as_deref(), Some("ada@example.com"));
+    let deliveries = deliveries::list_deliveries(&mut connection, &[sent.id])
+        .await
+        .unwrap();
+    let ends: Vec<_> = deliveries
+        .iter()
+        .map(|it| (it.channel, it.status, it.attempts))
+        .collect();
+    // Nobody knows a phone number of hers.
+    assert_eq!(
+        ends,
+        [
+            (Channel::Email, Status::Sent, 2),
+            (Channel::Sms, Status::Failed, 0)
+        ]
+    );
+    let tenant = "default".into();
+    let stored = notifications::find_notification(&mut connection, &tenant, sent.id).await;
+    assert_eq!(stored.unwrap().unwrap().status, Status::Sent);
+}

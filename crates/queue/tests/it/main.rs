@@ -14,7 +14,10 @@ mod kit;
 mod proxy;
 
 mod crash;
+mod endings;
+mod enqueue;
 mod fencing;
+mod operator;
 mod outage;
 mod settlement;
 mod takeover;

@@ -87,9 +87,10 @@ pub async fn run(config: &Config, args: &QueueBenchArgs) -> anyhow::Result<Queue
 async fn measure(stage: &Stage, args: &QueueBenchArgs) -> anyhow::Result<QueueFigures> {
     let mut db = stage.store.acquire().await?;
     gauge::schedule_idle(&mut db, args.scheduled).await?;
-    let snapshot = match args.hold_snapshot {
-        true => Some(HeldSnapshot::take(&stage.database).await?),
-        false => None,
+    let snapshot = if args.hold_snapshot {
+        Some(HeldSnapshot::take(&stage.database).await?)
+    } else {
+        None
     };
 
     let started = Instant::now();

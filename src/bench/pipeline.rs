@@ -74,7 +74,7 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     }
     let rate = text
         .parse()
-        .map_err(|_| format!("`{text}` is neither `max` nor a number"))?;
+        .map_err(|error| format!("`{text}` is neither `max` nor a number: {error}"))?;
     if rate < BATCH {
         return Err(format!(
             "the rate must be at least {BATCH}, the size of a batch"
@@ -242,7 +242,7 @@ async fn totals(db: &mut store::Connection) -> anyhow::Result<FeedTotals> {
 /// Waits until everything accepted has been delivered, and answers how much that was.
 async fn drain(store: &Store, course: &Course) -> anyhow::Result<u64> {
     let accepted = course.accepted.load(Ordering::Acquire);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut db = store.acquire().await?;
     loop {
         let delivered = totals(&mut db).await?.arrived;
@@ -327,7 +327,7 @@ async fn probe(mut client: Client, store: Store, course: Arc<Course>) -> anyhow:
         sent += 1;
         while inbox::head(&mut db, &tenant, &user).await?.seq < sent {
             ensure!(
-                accepted.elapsed() < Duration::from_secs(60),
+                accepted.elapsed() < Duration::from_mins(1),
                 "a probe was not delivered"
             );
             sleep(Duration::from_millis(1)).await;

@@ -1,6 +1,7 @@
 //! `postrider up`: everything in one process, from nothing.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -78,7 +79,10 @@ async fn run_on(config: Config, api_key: Secret, lifetime: Lifetime) -> anyhow::
         .await
         .context("could not migrate the database")?;
     ensure_admin_key(&process.store, &api_key, &process.clock).await?;
-    let workers = work::start(&mut process)?;
+    // Nobody's mail leaves a first try: what has no provider goes to the outbox.
+    let templates = Arc::clone(&process.templates);
+    let context = workers::Context::with_outbox(templates, process.clock.clone());
+    let workers = work::start(&mut process, context)?;
     let app = process.start_front()?;
     let store = process.start_ground();
     lifetime.requests.spawn(server::run(app, listener));

@@ -28,7 +28,9 @@ pub(super) async fn run(mut config: Config, args: Args) -> anyhow::Result<()> {
     }
     let grace = config.shutdown.grace;
     let mut process = Process::open(config, lifetime.clone()).await?;
-    let running = start(&mut process)?;
+    let templates = Arc::clone(&process.templates);
+    let context = Context::in_app_only(templates, process.clock.clone());
+    let running = start(&mut process, context)?;
     let store = process.start_ground();
     info!("working");
 
@@ -38,8 +40,8 @@ pub(super) async fn run(mut config: Config, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the workers of `process` on its configured queues.
-pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
+/// Starts the workers of `process` on its configured queues; `context` says who carries the channels.
+pub(super) fn start(process: &mut Process, context: Context) -> anyhow::Result<Running> {
     let config = &process.config.work;
     for queue in &config.queues {
         check_queue(queue)?;
@@ -49,11 +51,7 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
     Ok(workers::start(Parts {
         database: process.database.clone(),
         store: process.store.clone(),
-        context: Context::new(
-            Arc::clone(&process.templates),
-            <_>::default(),
-            process.clock.clone(),
-        ),
+        context,
         clock: process.clock.clone(),
         bell: process.bell.clone(),
         heard: Some(process.listener.subscribe(queue::JOBS_AVAILABLE)),

@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    EventId, EventSubmission, NotificationId, NotificationSubmission, Priority, Severity, Status,
-    TenantId,
+    EventId, EventSubmission, NotificationId, NotificationSubmission, Severity, Status, TenantId,
 };
 use queue::{JobId, NewJob};
 use serde_json::Value;
@@ -62,7 +61,7 @@ impl Row {
         let route = Route::Event { event_id: id };
         let job = NewJob::new(JobId::at(now), workers::queues::ROUTE, &route)
             .lane(lane(tenant_id, whom))
-            .priority(urgency(priority));
+            .priority(workers::urgency(priority));
         let event_key = event.event_id.clone().map(|event_id| EventKey {
             tenant_id: tenant_id.clone(),
             producer: producer.clone(),
@@ -111,7 +110,7 @@ impl Row {
         };
         let job = NewJob::new(JobId::at(now), workers::queues::ROUTE, &route)
             .lane(lane(tenant_id, sent.user_id.as_str()))
-            .priority(urgency(sent.priority));
+            .priority(workers::urgency(sent.priority));
         let dedupe_key = sent.dedupe_key.map(|dedupe_key| DedupeKey {
             tenant_id: tenant_id.clone(),
             kind: NOTIFICATION_TYPE.to_owned(),
@@ -151,15 +150,5 @@ impl Row {
             content,
             job,
         }
-    }
-}
-
-/// The queue's class for a notification's priority.
-fn urgency(priority: Priority) -> queue::Priority {
-    match priority {
-        Priority::Critical => queue::Priority::Critical,
-        Priority::High => queue::Priority::High,
-        Priority::Normal => queue::Priority::Normal,
-        Priority::Low => queue::Priority::Low,
     }
 }

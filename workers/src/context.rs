@@ -4,13 +4,11 @@
 //! that a test can choose them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use channels::Channels;
 use domain::TemplateNames;
-use queue::Clock;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use queue::{Chance, Clock};
 use render::Templates;
 
 /// What the handlers of one process share. Cheap to clone.
@@ -20,36 +18,42 @@ pub struct Context {
     pub(crate) template_names: Arc<TemplateNames>,
     pub(crate) channels: Channels,
     pub(crate) clock: Clock,
-    chance: Arc<Mutex<StdRng>>,
+    chance: Chance,
 }
 
 impl Context {
     /// Chance is seeded by the operating system.
     pub fn new(templates: Arc<Templates>, channels: Channels, clock: Clock) -> Self {
         let template_names = Arc::new(TemplateNames::new(templates.names()));
-        let chance = Arc::new(Mutex::new(rand::make_rng()));
         Self {
             templates,
             template_names,
             channels,
             clock,
-            chance,
+            chance: Chance::system(),
         }
+    }
+
+    /// A context whose every outside channel is the outbox: accepted, stored, sent to nobody.
+    pub fn with_outbox(templates: Arc<Templates>, clock: Clock) -> Self {
+        Self::new(templates, Channels::new().with_outbox(), clock)
+    }
+
+    /// A context without providers: in-app only.
+    pub fn in_app_only(templates: Arc<Templates>, clock: Clock) -> Self {
+        Self::new(templates, Channels::new(), clock)
     }
 
     /// Chooses the chance, so that a test sees the same waits every time.
     #[must_use]
     pub fn seeded(mut self, seed: u64) -> Self {
-        self.chance = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
+        self.chance = Chance::seeded(seed);
         self
     }
 
     /// A number in `0.0..1.0`.
     pub(crate) fn chance(&self) -> f64 {
-        self.chance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .random()
+        self.chance.next()
     }
 }
 

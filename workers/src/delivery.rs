@@ -125,7 +125,7 @@ impl DeliveryFacts<'_> {
 }
 
 /// A notification's priority as its jobs' class.
-pub(crate) fn urgency(priority: Priority) -> queue::Priority {
+pub fn urgency(priority: Priority) -> queue::Priority {
     match priority {
         Priority::Critical => queue::Priority::Critical,
         Priority::High => queue::Priority::High,

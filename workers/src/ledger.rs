@@ -31,7 +31,8 @@ impl Effects for Ledger {
 
     fn committed(&self, applied: Applied) {
         for (tenant_id, user_id) in &applied.arrivals {
-            self.bell.ring(INBOX_CHANGED, &domain::feed_token(tenant_id, user_id));
+            self.bell
+                .ring(INBOX_CHANGED, &domain::feed_token(tenant_id, user_id));
         }
     }
 

@@ -32,6 +32,7 @@ mod tests;
 
 pub use context::Context;
 pub use deliver::Deliver;
+pub use delivery::urgency;
 pub use ledger::INBOX_CHANGED;
 pub use limits::WorkerLimits;
 pub use noop::{Noop, Tally};

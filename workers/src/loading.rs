@@ -21,7 +21,9 @@ pub(crate) async fn with_connection<R>(
         tx.commit().await?;
         Ok(loaded)
     };
-    loaded.await.map_err(|error: StoreError| Failure::from_error(&error))
+    loaded
+        .await
+        .map_err(|error: StoreError| Failure::from_error(&error))
 }
 
 /// One row per key, in the order of `keys`; `None` where there is none.

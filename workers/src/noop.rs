@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use queue::{Failure, Job, LeaseInfo, Outcome};
+use queue::{Job, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// Payload of a `noop` job: about 150 bytes, as the peers are measured with.
@@ -30,7 +30,12 @@ impl Noop {
     pub const QUEUE: &'static str = "bench";
 
     pub fn new(id: u64, sent_at_us: i64) -> Self {
-        Self { id, sent_at_us, user: format!("user{id}"), body: "x".repeat(90) }
+        Self {
+            id,
+            sent_at_us,
+            user: format!("user{id}"),
+            body: "x".repeat(90),
+        }
     }
 }
 
@@ -52,17 +57,15 @@ impl Tally {
         std::mem::take(&mut *self.waits_us.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn run(
-        &self,
-        job: &Noop,
-        _: LeaseInfo,
-        now_us: i64,
-    ) -> Result<Outcome<serde_json::Value>, Failure> {
+    pub(crate) fn run(&self, job: &Noop, now_us: i64) -> Outcome<serde_json::Value> {
         if job.sent_at_us > 0 {
             let wait = u32::try_from((now_us - job.sent_at_us).max(0)).unwrap_or(u32::MAX);
-            self.waits_us.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
+            self.waits_us
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(wait);
         }
         self.ran.fetch_add(1, Ordering::AcqRel);
-        Ok(Outcome::completed())
+        Outcome::completed()
     }
 }

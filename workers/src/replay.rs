@@ -29,10 +29,14 @@ pub async fn replay(
     now: DateTime<Utc>,
 ) -> Result<Vec<Replayed>, ReplayError> {
     let mut tx = store.begin().await.map_err(ReplayError::Store)?;
-    let replayed = dead_letter::replay(&mut tx, ids, None).await.map_err(ReplayError::Queue)?;
+    let replayed = dead_letter::replay(&mut tx, ids, None)
+        .await
+        .map_err(ReplayError::Queue)?;
     let reopened: Vec<Reopened> = replayed.iter().filter_map(reopened).collect();
     if !reopened.is_empty() {
-        reopen_deliveries(&mut tx, &reopened, now).await.map_err(ReplayError::Store)?;
+        reopen_deliveries(&mut tx, &reopened, now)
+            .await
+            .map_err(ReplayError::Store)?;
     }
     tx.commit().await.map_err(ReplayError::Store)?;
     Ok(replayed)
@@ -46,5 +50,8 @@ fn reopened(job: &Replayed) -> Option<Reopened> {
         Retry::KIND => Retry::deserialize(&job.payload).ok()?.delivery_id,
         _ => return None,
     };
-    Some(Reopened { delivery_id, job_id: job.job_id.as_uuid() })
+    Some(Reopened {
+        delivery_id,
+        job_id: job.job_id.as_uuid(),
+    })
 }

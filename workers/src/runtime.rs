@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use apalis::prelude::{Data, Monitor, WorkerBuilder, WorkerBuilderExt};
 use queue::{
-    Bell, Clock, Database, Failure, LeaseInfo, Limits, Metrics, NoEffects, Node, NodeParts, Outcome,
-    QueueConfig, RunningNode,
+    Bell, Clock, Database, Failure, LeaseInfo, Limits, Metrics, NoEffects, Node, NodeParts,
+    Outcome, QueueConfig, RunningNode,
 };
 use store::{Effect, Store};
 use tokio::sync::broadcast;
@@ -49,12 +49,21 @@ pub struct Parts {
 
 /// Starts the workers of one process.
 pub fn start(parts: Parts) -> Running {
-    let Parts { store, context, limits, queues: wanted, .. } = parts;
+    let Parts {
+        store,
+        context,
+        limits,
+        queues: wanted,
+        ..
+    } = parts;
     let mut node = Node::new(NodeParts {
         database: parts.database,
         config: parts.queue,
         clock: parts.clock.clone(),
-        effects: Ledger { bell: parts.bell.clone(), clock: parts.clock },
+        effects: Ledger {
+            bell: parts.bell.clone(),
+            clock: parts.clock,
+        },
         bell: parts.bell,
         heard: parts.heard,
         metrics: parts.metrics,
@@ -63,7 +72,14 @@ pub fn start(parts: Parts) -> Running {
     for queue in queues::all() {
         let is_wanted = wanted.is_empty() || wanted.iter().any(|name| name == queue);
         if is_wanted {
-            monitor = register(monitor, &mut node, queue, limits.of(queue), &store, &context);
+            monitor = register(
+                monitor,
+                &mut node,
+                queue,
+                limits.of(queue),
+                &store,
+                &context,
+            );
         }
     }
     Running::new(node.start(), monitor)
@@ -76,12 +92,13 @@ macro_rules! worker {
     ($monitor:expr, $node:expr, $queue:expr, $limits:expr, $store:expr, $context:expr,
      $job:ty, $prepare:path, $handler:path) => {{
         let store = $store.clone();
-        let backend = $node.kind::<$job, _, _, _>($queue, $limits, move |jobs: Vec<$job>| {
-            let store = store.clone();
-            async move {
-                loading::with_connection(&store, async |db| $prepare(db, &jobs).await).await
-            }
-        });
+        let backend =
+            $node.kind::<$job, _, _, _>($queue, $limits, move |jobs: Vec<$job>| {
+                let store = store.clone();
+                async move {
+                    loading::with_connection(&store, async |db| $prepare(db, &jobs).await).await
+                }
+            });
         let context = $context.clone();
         let name = format!("{}-{}", $queue, <$job as queue::Job>::KIND);
         $monitor.register(move |restarts| {
@@ -106,16 +123,48 @@ fn register(
 ) -> Monitor {
     match queue {
         queues::ROUTE => worker!(
-            monitor, node, queue, limits, store, context, Route, route::prepare, on_route
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            Route,
+            route::prepare,
+            on_route
         ),
         queues::RENDER => worker!(
-            monitor, node, queue, limits, store, context, Render, render::prepare, on_render
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            Render,
+            render::prepare,
+            on_render
         ),
         queues::RETRY => worker!(
-            monitor, node, queue, limits, store, context, Retry, retry::prepare, on_retry
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            Retry,
+            retry::prepare,
+            on_retry
         ),
         channel => worker!(
-            monitor, node, channel, limits, store, context, Deliver, deliver::prepare, on_deliver
+            monitor,
+            node,
+            channel,
+            limits,
+            store,
+            context,
+            Deliver,
+            deliver::prepare,
+            on_deliver
         ),
     }
 }
@@ -198,9 +247,8 @@ async fn on_noop(
     job: Noop,
     tally: Data<Arc<Tally>>,
     clock: Data<Clock>,
-    lease: Data<LeaseInfo>,
 ) -> Result<Outcome<serde_json::Value>, Failure> {
-    tally.run(&job, *lease, clock.now().timestamp_micros())
+    Ok(tally.run(&job, clock.now().timestamp_micros()))
 }
 
 /// Workers at work.
@@ -224,7 +272,11 @@ impl Running {
                 warn!(%error, "workers ended with an error");
             }
         });
-        Self { node, monitor, stop_monitor }
+        Self {
+            node,
+            monitor,
+            stop_monitor,
+        }
     }
 
     /// Waits until jobs can be claimed.
@@ -241,7 +293,10 @@ impl Running {
     pub async fn stop(self, deadline: Duration) {
         self.node.stop(deadline).await;
         self.stop_monitor.cancel();
-        if tokio::time::timeout(MONITOR_GRACE, self.monitor).await.is_err() {
+        if tokio::time::timeout(MONITOR_GRACE, self.monitor)
+            .await
+            .is_err()
+        {
             warn!("a worker did not end in time");
         }
     }

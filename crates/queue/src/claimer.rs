@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::allot::{Share, Turns};
+use crate::chance::Chance;
 use crate::claim::{claim, claim_suspect, has_suspects, look_ahead};
 use crate::clock::Clock;
 use crate::config::QueueConfig;
@@ -43,6 +43,7 @@ pub(crate) struct Claimer<E> {
     pub(crate) pool: EnginePool,
     pub(crate) config: QueueConfig,
     pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) slots: HashMap<String, Arc<Slots>>,
     /// By queue, then kind.
@@ -92,7 +93,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
                 }
                 Ok(Cycle::Nothing { next_due_seconds }) => {
                     idle = (idle * 2).min(self.config.poll_max);
-                    let jittered = idle.mul_f64(rand::rng().random_range(0.75..1.0));
+                    let jittered = idle.mul_f64(0.75 + self.chance.next() / 4.0);
                     let due = next_due_seconds.map_or(jittered, Duration::from_secs_f64);
                     (jittered.min(due), false)
                 }

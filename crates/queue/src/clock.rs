@@ -1,4 +1,4 @@
-//! Time and ids as arguments: the clock a process is given, and UUIDv7 made from it.
+//! Time and ids as arguments: the clock a process is given, and `UUIDv7` made from it.
 //!
 //! The database clock is the only judge of time in the queue. A system clock answers `None` to
 //! [`Clock::fixed`], so that statements use `now()`; a manual one, in tests, passes its own time.
@@ -56,7 +56,7 @@ impl Clock {
 /// Counts within one millisecond, so that ids made in a row sort in that order.
 static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
-/// Makes a UUIDv7 for `now`.
+/// Makes a `UUIDv7` for `now`.
 pub fn uuid_at(now: DateTime<Utc>) -> Uuid {
     let seconds = now.timestamp().max(0) as u64;
     Uuid::new_v7(Timestamp::from_unix(

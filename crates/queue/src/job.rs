@@ -18,7 +18,7 @@ pub const LANES: u8 = 32;
 /// Attempts a job has unless its kind says otherwise: about 6 hours with the default backoff.
 pub const MAX_ATTEMPTS: u16 = 8;
 
-/// Identifies a job. A UUIDv7, made by whoever enqueues it.
+/// Identifies a job. A `UUIDv7`, made by whoever enqueues it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
 )]

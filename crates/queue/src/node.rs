@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::backend::JobBackend;
 use crate::bell::Bell;
+use crate::chance::Chance;
 use crate::claimer::{Claimer, Entry};
 use crate::clock::Clock;
 use crate::config::{Limits, QueueConfig};
@@ -121,6 +122,7 @@ impl<X: Effects> Node<X> {
             heard,
             metrics,
         } = parts;
+        let chance = Chance::system();
         let epochs = Arc::new(Epochs::new(config.heartbeat));
         let capacity: usize = slots.values().map(|slots| slots.limits.held_max()).sum();
         // Doomed jobs borrow slots beyond the limits, so there is a little more room than slots.
@@ -135,6 +137,7 @@ impl<X: Effects> Node<X> {
             effects: Arc::new(effects),
             config: config.clone(),
             clock: clock.clone(),
+            chance: chance.clone(),
             bell: bell.clone(),
             metrics: metrics.clone(),
             held: Arc::clone(&held),
@@ -154,6 +157,7 @@ impl<X: Effects> Node<X> {
             pool: claiming.clone(),
             config,
             clock,
+            chance,
             epochs: Arc::clone(&epochs),
             slots,
             entries,

@@ -122,14 +122,12 @@ impl Pulse {
         self.begin(session.as_mut()).await?;
         loop {
             let step = async {
-                match session.as_mut() {
-                    Some(db) => self.step(db, &mut watch).await,
-                    None => {
-                        let mut tx = self.pool.begin().await?;
-                        self.step(&mut tx, &mut watch).await?;
-                        tx.commit().await
-                    }
+                if let Some(db) = session.as_mut() {
+                    return self.step(db, &mut watch).await;
                 }
+                let mut tx = self.pool.begin().await?;
+                self.step(&mut tx, &mut watch).await?;
+                tx.commit().await
             };
             within(step).await?;
             if self.epochs.claimable().is_none() && !self.epochs.is_stopping() {
@@ -144,20 +142,17 @@ impl Pulse {
     async fn begin(&self, session: Option<&mut PgConnection>) -> Result<(), sqlx::Error> {
         let epoch = Arc::new(Epoch::new(uuid_at(self.clock.now())));
         let (node, queues) = (&self.config.node, &self.queues);
-        match session {
-            Some(db) => {
-                for older in self.epochs.ids() {
-                    // Postgres may not have noticed yet that our old session is gone and still
-                    // hold its lock there; the heartbeat protects the epoch meanwhile.
-                    within(lock(db, older)).await?;
-                }
-                within(register(db, epoch.id, node, queues, true)).await?;
+        if let Some(db) = session {
+            for older in self.epochs.ids() {
+                // Postgres may not have noticed yet that our old session is gone and still hold
+                // its lock there; the heartbeat protects the epoch meanwhile.
+                within(lock(db, older)).await?;
             }
-            None => {
-                let mut tx = self.pool.begin().await?;
-                within(register(&mut tx, epoch.id, node, queues, false)).await?;
-                tx.commit().await?;
-            }
+            within(register(db, epoch.id, node, queues, true)).await?;
+        } else {
+            let mut tx = self.pool.begin().await?;
+            within(register(&mut tx, epoch.id, node, queues, false)).await?;
+            tx.commit().await?;
         }
         info!(epoch = %epoch.id, node, "epoch begun");
         self.epochs.begin(epoch);

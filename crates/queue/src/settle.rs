@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::bell::{Bell, JOBS_AVAILABLE};
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::QueueConfig;
 use crate::database::EnginePool;
@@ -51,6 +51,7 @@ pub(crate) struct Settler<X: Effects> {
     pub(crate) effects: Arc<X>,
     pub(crate) config: QueueConfig,
     pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
     pub(crate) bell: Bell,
     pub(crate) metrics: Metrics,
     /// Jobs held by this node, all queues.
@@ -195,7 +196,7 @@ impl<X: Effects> Settler<X> {
             }
             Ending::Retry { after, error } => {
                 let failures = lease.info().failures + 1;
-                let chance = rand::rng().random::<f64>();
+                let chance = self.chance.next();
                 let delay = after.unwrap_or_else(|| self.config.backoff.delay(failures, chance));
                 Exit::Return {
                     due: Due::After(delay),

@@ -3,12 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{AttemptStatus, Channel, DeliveryId, Message, NotificationId, Status};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::StoreError;
 use crate::effect::{NewAttempt, NewDelivery};
 use crate::error::{during, unknown_word};
+use crate::json::Document;
 use crate::partitions::first_id;
 
 /// A delivery as stored, with what its user did about it in the feed.
@@ -61,7 +61,7 @@ pub async fn list_deliveries(
         select delivery.id, delivery.notification_id, delivery.job_id, delivery.created_at,
                delivery.updated_at, delivery.channel, delivery.status, delivery.attempts,
                delivery.provider, delivery.address, delivery.error,
-               delivery.message as "message: Json<Message>", delivery.seq,
+               delivery.message as "message: Document<Message>", delivery.seq,
                inbox.read_at as "read_at?"
         from deliveries as delivery
         left join inbox

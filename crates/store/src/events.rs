@@ -8,6 +8,7 @@ use sqlx::types::Json;
 
 use crate::StoreError;
 use crate::error::{during, unknown_word};
+use crate::json::Document;
 
 /// A row of `events`.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,7 +99,8 @@ pub async fn list_events_by_id(
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
-        select id, tenant_id, created_at, event_id, producer, type as kind, severity, payload
+        select id, tenant_id, created_at, event_id, producer, type as kind, severity,
+               payload as "payload: Document<Value>"
         from events
         where id = any($1::uuid[])
         "#,
@@ -120,7 +122,7 @@ pub async fn list_events_by_id(
                 producer: row.producer,
                 kind: row.kind,
                 severity: row.severity.map(severity).transpose()?,
-                payload: row.payload,
+                payload: row.payload.0,
             })
         })
         .collect()

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use crate::StoreError;
 use crate::deliveries::earliest_delivery;
 use crate::error::{during, unknown_word};
+use crate::json::Document;
 
 /// The last number of a feed and how many of its entries are unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +99,9 @@ pub async fn totals(connection: &mut PgConnection) -> Result<FeedTotals, StoreEr
     .fetch_one(connection)
     .await
     .map_err(during("sum up the feeds"))?;
-    Ok(FeedTotals { arrived: arrived.cast_unsigned() })
+    Ok(FeedTotals {
+        arrived: arrived.cast_unsigned(),
+    })
 }
 
 /// Lists up to `limit` entries of one feed after a number, oldest first.
@@ -140,7 +143,8 @@ pub async fn feed_after_many(
         select entry.tenant_id, entry.user_id, entry.seq, entry.notification_id, entry.created_at,
                entry.read_at, delivery.message ->> 'subject' as title,
                coalesce(delivery.message ->> 'body', '') as "message!",
-               coalesce(delivery.message -> 'data', event.payload, notification.data) as data,
+               coalesce(delivery.message -> 'data', event.payload, notification.data)
+                   as "data: Document<Value>",
                notification.priority, notification.category, delivery.template,
                notification.type as kind
         from unnest($1::text[], $2::text[], $3::bigint[])
@@ -181,7 +185,7 @@ pub async fn feed_after_many(
                 read_at: row.read_at,
                 title: row.title,
                 message: row.message,
-                data: row.data,
+                data: row.data.map(|data| data.0),
                 priority,
                 category: row.category,
                 template: row.template,

@@ -21,6 +21,7 @@ pub mod effect;
 mod error;
 pub mod events;
 pub mod inbox;
+mod json;
 pub mod keys;
 pub mod notifications;
 pub mod partitions;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::StoreError;
 use crate::effect::NewNotification;
 use crate::error::{during, unknown_word};
+use crate::json::Document;
 use crate::partitions::first_id;
 
 /// Notifications on one page at most.
@@ -296,7 +297,7 @@ struct Row {
     subject: Option<String>,
     content: Option<String>,
     channels: Option<Vec<String>>,
-    data: Option<Value>,
+    data: Option<Document<Value>>,
 }
 
 impl TryFrom<Row> for Notification {
@@ -330,7 +331,7 @@ impl TryFrom<Row> for Notification {
             subject: row.subject,
             content: row.content,
             channels: channels.transpose()?,
-            data: row.data,
+            data: row.data.map(|data| data.0),
         })
     }
 }

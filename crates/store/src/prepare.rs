@@ -8,10 +8,10 @@ use domain::{
 };
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
 use crate::StoreError;
 use crate::error::{during, unknown_word};
+use crate::json::Document;
 
 /// What rendering needs to know of a delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,10 +91,11 @@ pub async fn load_for_render(
                delivery.channel, delivery.status, delivery.address, notification.priority,
                notification.category, notification.type as kind, notification.template,
                notification.locale, notification.subject, notification.content,
-               notification.created_at, notification.expires_at, notification.data,
+               notification.created_at, notification.expires_at,
+               notification.data as "data: Document<Value>",
                notification.delivery_count, event.id as "event_row_id?",
                event.event_id as "event_id?", event.type as "event_kind?",
-               event.created_at as "event_created_at?", event.payload as "payload?"
+               event.created_at as "event_created_at?", event.payload as "payload?: Document<Value>"
         from deliveries as delivery
         join notifications as notification on notification.id = delivery.notification_id
         left join events as event on event.id = notification.event_id
@@ -120,7 +121,7 @@ pub async fn load_for_render(
                     event_id,
                     kind,
                     created_at,
-                    payload: row.payload.unwrap_or_default(),
+                    payload: row.payload.map(|payload| payload.0).unwrap_or_default(),
                 }),
                 _ => None,
             };
@@ -141,7 +142,7 @@ pub async fn load_for_render(
                 address: row.address,
                 created_at: row.created_at,
                 expires_at: row.expires_at,
-                data: row.data,
+                data: row.data.map(|data| data.0),
                 event,
                 is_sole: row.delivery_count == 1,
             })
@@ -164,7 +165,7 @@ pub async fn load_for_deliver(
                notification.category, notification.created_at, notification.expires_at,
                notification.is_test, notification.delivery_count,
                case when delivery.channel <> 'in_app' then delivery.message end
-                   as "message: Json<Message>"
+                   as "message: Document<Message>"
         from deliveries as delivery
         join notifications as notification on notification.id = delivery.notification_id
         where delivery.id = any($1::uuid[])

@@ -25,7 +25,11 @@ impl Scratch {
     pub async fn create(url: &str, name: &str) -> Result<Self, StoreError> {
         let server = PgConnectOptions::from_str(url).map_err(during("read the database URL"))?;
         let own = server.clone().database(name).to_url_lossy().to_string();
-        let scratch = Self { server, name: name.to_owned(), url: own };
+        let scratch = Self {
+            server,
+            name: name.to_owned(),
+            url: own,
+        };
         scratch.run(&format!("create database \"{name}\"")).await?;
         Ok(scratch)
     }
@@ -37,7 +41,8 @@ impl Scratch {
 
     /// Removes it, whoever is still connected.
     pub async fn drop_database(self) -> Result<(), StoreError> {
-        self.run(&format!("drop database \"{}\" with (force)", self.name)).await
+        self.run(&format!("drop database \"{}\" with (force)", self.name))
+            .await
     }
 
     async fn run(&self, statement: &str) -> Result<(), StoreError> {

@@ -10,7 +10,10 @@ use crate::kit::{Journal, Kit, jobs, written};
 #[tokio::test]
 async fn a_killed_node_is_replaced_within_five_seconds() {
     let kit = Kit::fresh().await;
-    let node = || kit.node().configured(|config| *config = QueueConfig::default());
+    let node = || {
+        kit.node()
+            .configured(|config| *config = QueueConfig::default())
+    };
     let started = Journal::default();
     let noted = started.clone();
     let doomed = node()

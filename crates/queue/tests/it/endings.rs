@@ -28,9 +28,7 @@ async fn a_job_that_keeps_failing_is_retried_and_then_buried_with_every_error() 
 
     let _node = kit
         .node()
-        .start(async |_, lease: LeaseInfo| {
-            Err(Failure(format!("failure {}", lease.failures + 1)))
-        })
+        .start(async |_, lease: LeaseInfo| Err(Failure(format!("failure {}", lease.failures + 1))))
         .await;
     let letter = kit.buried(failing.job_id).await;
 
@@ -40,7 +38,13 @@ async fn a_job_that_keeps_failing_is_retried_and_then_buried_with_every_error() 
         history(&letter.errors),
         ["failure 1", "failure 2", "failure 3", "failure 4"]
     );
-    let attempts: Vec<_> = letter.errors.as_array().unwrap().iter().map(|e| &e["attempt"]).collect();
+    let attempts: Vec<_> = letter
+        .errors
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["attempt"])
+        .collect();
     assert_eq!(attempts, [&json!(1), &json!(2), &json!(3), &json!(4)]);
     assert_eq!(kit.effects().await, [(3, "buried".to_owned())]);
     assert_eq!(kit.open().await, 0);
@@ -164,7 +168,11 @@ async fn a_payload_that_does_not_parse_is_buried_with_its_text() {
 
     assert_eq!(letter.reason, "bad_payload");
     assert_eq!(letter.payload, odd.payload);
-    assert!(letter.last_error().contains("invalid type: string \"seven\""));
+    assert!(
+        letter
+            .last_error()
+            .contains("invalid type: string \"seven\"")
+    );
     assert_eq!(
         kit.effects().await,
         [(1, "done".to_owned()), (999, "buried".to_owned())]
@@ -238,9 +246,18 @@ async fn a_job_that_cannot_be_loaded_fails_alone() {
         kit.buried(poison[0].job_id).await,
         kit.buried(poison[1].job_id).await,
     ];
-    assert!(letters[0].last_error().contains("panicked: the load of 0 panics"));
+    assert!(
+        letters[0]
+            .last_error()
+            .contains("panicked: the load of 0 panics")
+    );
     assert!(letters[1].last_error().contains("no such row"));
-    let done = kit.effects().await.iter().filter(|(_, note)| note == "done").count();
+    let done = kit
+        .effects()
+        .await
+        .iter()
+        .filter(|(_, note)| note == "done")
+        .count();
     assert_eq!(done, 18);
     let asked = asked.load(Ordering::Relaxed);
     assert!(asked < 200, "it was asked without end: {asked}");

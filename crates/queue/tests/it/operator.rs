@@ -30,11 +30,19 @@ async fn a_replayed_job_has_a_fresh_budget_and_keeps_its_history() {
     bury(&kit, std::slice::from_ref(&dead)).await;
 
     let mut db = kit.pool.acquire().await.unwrap();
-    let replayed = dead_letter::replay(&mut db, &[dead.job_id], None).await.unwrap();
-    let open = control::find_job(&mut db, dead.job_id).await.unwrap().unwrap();
+    let replayed = dead_letter::replay(&mut db, &[dead.job_id], None)
+        .await
+        .unwrap();
+    let open = control::find_job(&mut db, dead.job_id)
+        .await
+        .unwrap()
+        .unwrap();
 
     assert_eq!(replayed.len(), 1);
-    assert_eq!((replayed[0].job_id, &replayed[0].payload), (dead.job_id, &dead.payload));
+    assert_eq!(
+        (replayed[0].job_id, &replayed[0].payload),
+        (dead.job_id, &dead.payload)
+    );
     assert_eq!((open.attempt, open.failures, open.crashes), (2, 0, 0));
     assert_eq!(open.errors.unwrap().as_array().unwrap().len(), 2);
     let attempts = Journal::default();
@@ -85,7 +93,9 @@ async fn a_dead_letter_whose_key_is_open_again_stays() {
     kit.enqueue(&[job(2).unique_key("k")]).await;
 
     let mut db = kit.pool.acquire().await.unwrap();
-    let replayed = dead_letter::replay(&mut db, &[dead.job_id], None).await.unwrap();
+    let replayed = dead_letter::replay(&mut db, &[dead.job_id], None)
+        .await
+        .unwrap();
 
     assert_eq!(replayed, []);
     assert!(kit.dead_letter(dead.job_id).await.is_some());
@@ -101,7 +111,9 @@ async fn dead_letters_are_listed_page_by_page_and_by_filter() {
     let (mut pages, mut cursor) = (Vec::new(), None);
     loop {
         let filter = DeadLetterFilter::default();
-        let page = dead_letter::list(&mut db, &filter, cursor, 10).await.unwrap();
+        let page = dead_letter::list(&mut db, &filter, cursor, 10)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         cursor = Some((last.died_at, last.job_id));
         pages.push(page);

@@ -155,3 +155,23 @@ async fn wait_for_a_lock(kit: &Kit) {
     })
     .await;
 }
+
+/// The contract allows 128 levels, one more than the driver reads by itself.
+#[tokio::test]
+async fn a_payload_of_128_levels_is_read_back() {
+    let kit = Kit::create().await;
+    let mut deep = json!(1);
+    for _ in 0..127 {
+        deep = json!({ "deeper": deep });
+    }
+    let mut row = event(&kit, "deep");
+    row.payload = json!({ "user_id": "ada", "deep": deep });
+    let mut tx = kit.store.begin().await.unwrap();
+    insert_events(&mut tx, std::slice::from_ref(&row))
+        .await
+        .unwrap();
+
+    let found = list_events_by_id(&mut tx, &[row.id]).await.unwrap();
+
+    assert_eq!(found[0].payload, row.payload);
+}

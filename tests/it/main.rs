@@ -10,6 +10,8 @@
 mod access;
 mod bad_input;
 mod cli;
+mod crash;
+mod ctrl_c;
 mod events;
 mod front;
 mod intake;

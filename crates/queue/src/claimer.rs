@@ -4,7 +4,6 @@
 //! claimed only where it can be held. Wake-ups only shorten the wait; polling, with jitter and
 //! growing pauses, is the truth.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,21 +21,16 @@ use crate::config::QueueConfig;
 use crate::database::EnginePool;
 use crate::epoch::{Epoch, Epochs};
 use crate::fault::describe;
-use crate::lease::{Ended, Held, Lease, Slots};
+use crate::handover::Handover;
+use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::outcome::Ending;
 
 /// Least time between two claims that were not full: lets a burst become one claim.
 const SPACING: Duration = Duration::from_millis(2);
 
-/// How long a job of a kind this binary does not know waits: a newer node may take it.
-const UNKNOWN_KIND_PAUSE: Duration = Duration::from_secs(10);
-
 /// Pause between looks for jobs that saw two workers die.
 const SUSPECTS_EVERY: Duration = Duration::from_secs(1);
-
-/// Where the jobs of one (queue, kind) go.
-pub(crate) type Entry<E> = mpsc::Sender<Vec<Held<E>>>;
 
 /// Claims, and hands over to the dispatchers.
 pub(crate) struct Claimer<E> {
@@ -45,10 +39,8 @@ pub(crate) struct Claimer<E> {
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
     pub(crate) epochs: Arc<Epochs>,
-    pub(crate) slots: HashMap<String, Arc<Slots>>,
-    /// By queue, then kind.
-    pub(crate) entries: HashMap<String, HashMap<&'static str, Entry<E>>>,
-    pub(crate) settle: mpsc::Sender<Ended<E>>,
+    /// The settler has a weak one: it ends with the claims.
+    pub(crate) handover: Arc<Handover<E>>,
     pub(crate) held: Arc<AtomicUsize>,
     /// Rung by this process.
     pub(crate) wake: Arc<Notify>,
@@ -165,9 +157,10 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         suspects_at: &mut Instant,
     ) -> Result<Cycle, sqlx::Error> {
         let queues: Vec<String> = self
+            .handover
             .slots
             .iter()
-            .filter(|(_, slots)| slots.free() > 0)
+            .filter(|(_, slots)| slots.claimable() > 0)
             .map(|(queue, _)| queue.clone())
             .collect();
         if queues.is_empty() {
@@ -175,7 +168,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
                 is_short_of_slots: true,
             });
         }
-        let is_short_of_slots = queues.len() < self.slots.len();
+        let is_short_of_slots = queues.len() < self.handover.slots.len();
         if suspects_at.elapsed() >= SUSPECTS_EVERY {
             *suspects_at = Instant::now();
             if self.quarantine(epoch).await? {
@@ -196,12 +189,17 @@ impl<E: Send + Sync + 'static> Claimer<E> {
             tx.rollback().await?;
             return Ok(Cycle::Nothing { next_due_seconds });
         }
-        let free = |queue: &str| self.slots.get(queue).map_or(0, |slots| slots.free());
+        let free = |queue: &str| {
+            self.handover
+                .slots
+                .get(queue)
+                .map_or(0, |slots| slots.claimable())
+        };
         let shares = turns.allot(&prospect.waiting, free, self.config.claim_batch);
         let asked: u32 = shares.iter().map(|share| share.jobs).sum();
         let (careful, plain): (Vec<Share>, Vec<Share>) = shares
             .into_iter()
-            .partition(|share| self.slots[&share.waiting.queue].limits.is_careful);
+            .partition(|share| self.handover.slots[&share.waiting.queue].limits.is_careful);
         let claimed = self.take(tx, &plain, epoch).await?;
         let carefully_claimed = if careful.is_empty() {
             0
@@ -231,49 +229,14 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         commit(tx, epoch).await?;
         let count = leases.len();
         self.metrics.claimed(&leases);
-        self.hand_over(leases, epoch);
+        self.handover.claimed(leases, epoch);
         Ok(count)
-    }
-
-    /// Gives each job to the dispatcher of its kind.
-    fn hand_over(&self, leases: Vec<Lease>, epoch: &Arc<Epoch>) {
-        let mut batches: HashMap<(String, String), Vec<Held<E>>> = HashMap::new();
-        for lease in leases {
-            let Some(slots) = self.slots.get(&lease.queue) else {
-                continue;
-            };
-            let key = (lease.queue.clone(), lease.kind.clone());
-            let held = Held::new(lease, slots.take(), Arc::clone(epoch), self.settle.clone());
-            batches.entry(key).or_default().push(held);
-        }
-        for ((queue, kind), batch) in batches {
-            let entry = self
-                .entries
-                .get(&queue)
-                .and_then(|kinds| kinds.get(kind.as_str()));
-            let Some(entry) = entry else {
-                warn!(
-                    job.kind = kind,
-                    queue.name = queue,
-                    "no worker here knows this kind"
-                );
-                for held in batch {
-                    held.end(Ending::Snooze {
-                        until: self.clock.now() + UNKNOWN_KIND_PAUSE,
-                    });
-                }
-                continue;
-            };
-            // The channel has room for one batch per slot, so it is never full; a closed one means
-            // that the node stops, and dropping the leases gives the jobs back.
-            drop(entry.try_send(batch));
-        }
     }
 
     /// Where jobs wait that saw two workers die: stops claiming until nothing else is held, then
     /// runs one of them alone. Answers whether the loop should hold still.
     async fn quarantine(&mut self, epoch: &Arc<Epoch>) -> Result<bool, sqlx::Error> {
-        let queues: Vec<String> = self.slots.keys().cloned().collect();
+        let queues: Vec<String> = self.handover.slots.keys().cloned().collect();
         let now = self.clock.fixed();
         let mut tx = self.pool.begin().await?;
         if !has_suspects(&mut tx, &queues, now).await? {
@@ -288,7 +251,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         info!(job.id = %lease.job_id, job.kind = lease.kind, crashes = lease.crashes,
             "job that saw workers die is run alone");
         self.is_quarantined = true;
-        self.hand_over(vec![lease], epoch);
+        self.handover.claimed(vec![lease], epoch);
         Ok(true)
     }
 
@@ -299,16 +262,10 @@ impl<E: Send + Sync + 'static> Claimer<E> {
             && let Ok(leases) = self.doomed.try_recv()
         {
             for lease in leases {
-                let Some(slots) = self.slots.get(&lease.queue).or(self.slots.values().next())
-                else {
-                    continue;
-                };
-                let crashes = lease.crashes;
-                let held = Held::new(lease, slots.take(), Arc::clone(&epoch), self.settle.clone());
-                held.end(Ending::Bury {
-                    reason: "crash_loop".to_owned(),
-                    error: format!("{crashes} workers died while they held the job"),
-                });
+                let error = format!("{} workers died while they held the job", lease.crashes);
+                let reason = "crash_loop".to_owned();
+                self.handover
+                    .end(lease, &epoch, Ending::Bury { reason, error });
             }
         }
     }

@@ -103,4 +103,11 @@ impl Limits {
     pub fn held_max(self) -> usize {
         self.concurrency + self.read_ahead
     }
+
+    /// Of those, jobs that were claimed. Half of what is read ahead is left to follow-up jobs this
+    /// node keeps: were claims to fill it, the next step of what is under way would have to be
+    /// claimed too, and would wait behind its own backlog.
+    pub(crate) fn claimed_max(self) -> usize {
+        self.concurrency + self.read_ahead / 2
+    }
 }

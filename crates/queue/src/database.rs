@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
 /// Session settings of the engine's connections.
@@ -13,8 +13,13 @@ use tokio::time::timeout;
 /// (an empty table that has just been filled) the planner prefers a sequential scan, which turned a
 /// claim of 2 ms into one of seconds; so it is not given the choice. Planning once saves a tenth of
 /// a settlement's time.
-const SESSION: &str = "set enable_seqscan = off; set enable_hashjoin = off; \
-     set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan";
+///
+/// A connection whose network vanished goes on existing in Postgres, with the row locks of its
+/// transaction: it is ended there, so that another connection gets at the rows. No statement of the
+/// engine takes seconds, and none has its transaction wait.
+pub const SESSION: &str = "set enable_seqscan = off; set enable_hashjoin = off; \
+     set enable_mergejoin = off; set jit = off; set plan_cache_mode = force_generic_plan; \
+     set idle_in_transaction_session_timeout = '5s'; set statement_timeout = '15s'";
 
 /// What a transaction behind a pooler begins with: the driver names its statements even when it does
 /// not cache them, and another client may have left one of that name in this session; and settings
@@ -22,7 +27,8 @@ const SESSION: &str = "set enable_seqscan = off; set enable_hashjoin = off; \
 macro_rules! fresh_session {
     () => {
         "deallocate all; set local enable_seqscan = off; set local enable_hashjoin = off; \
-         set local enable_mergejoin = off; set local jit = off"
+         set local enable_mergejoin = off; set local jit = off; \
+         set local idle_in_transaction_session_timeout = '5s'; set local statement_timeout = '15s'"
     };
 }
 
@@ -81,6 +87,13 @@ impl Database {
         }
     }
 
+    /// A direct connection outside of any pool, whose session lasts.
+    pub(crate) async fn session(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut db = PgConnection::connect_with(&self.direct).await?;
+        db.execute(sqlx::raw_sql(SESSION)).await?;
+        Ok(db)
+    }
+
     fn connect(&self, connections: u32) -> PgPool {
         let options = PgPoolOptions::new()
             .max_connections(connections)
@@ -97,8 +110,14 @@ impl Database {
                 })
             });
         if self.is_pooled {
-            // Session settings do not survive a transaction pooler, nor do prepared statements.
-            return options.connect_lazy_with(self.main.clone().statement_cache_capacity(0));
+            // Session settings do not survive a transaction pooler, nor do prepared statements, and
+            // PgBouncer refuses a start-up parameter it does not know.
+            let pooled = self
+                .main
+                .clone()
+                .statement_cache_capacity(0)
+                .extra_float_digits(None);
+            return options.connect_lazy_with(pooled);
         }
         options
             .test_before_acquire(false)

@@ -3,10 +3,13 @@
 //! A job exists for others once the caller commits, together with whatever it is about. Ring the
 //! [`Bell`](crate::Bell) after the commit, never before: the wake-up only shortens the wait.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::job::NewJob;
+use crate::job::{JobId, NewJob};
 
 /// Most jobs one statement inserts; more are inserted in several. Bounds the memory of a statement.
 const ROWS_MAX: usize = 2000;
@@ -46,9 +49,39 @@ pub async fn enqueue(
     Ok(())
 }
 
+/// Inserts follow-up jobs as running under `epoch`, and answers which are: one whose queue is paused
+/// is available instead.
+pub(crate) async fn enqueue_running(
+    db: &mut PgConnection,
+    jobs: &[&NewJob],
+    epoch: Uuid,
+    now: Option<DateTime<Utc>>,
+) -> Result<HashSet<JobId>, sqlx::Error> {
+    let columns = Columns::of(jobs);
+    let rows = sqlx::query_file!(
+        "sql/enqueue_running.sql",
+        &columns.job_ids,
+        &columns.priorities,
+        &columns.lanes,
+        &columns.max_attempts,
+        &columns.queues,
+        &columns.kinds,
+        epoch,
+        now,
+        &columns.payloads,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter(|row| row.is_running)
+        .map(|row| row.job_id)
+        .collect())
+}
+
 /// The columns of a batch, one array each.
 struct Columns {
-    job_ids: Vec<uuid::Uuid>,
+    job_ids: Vec<Uuid>,
     run_ats: Vec<Option<DateTime<Utc>>>,
     priorities: Vec<i16>,
     lanes: Vec<i16>,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::config::Limits;
 use crate::epoch::Epoch;
-use crate::job::JobId;
+use crate::job::{JobId, NewJob};
 use crate::outcome::{Ending, Outcome};
 
 /// One claimed attempt of one job.
@@ -37,6 +37,22 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The lease of a follow-up job that was inserted as running under `epoch`.
+    pub(crate) fn of_kept(job: &NewJob, epoch: Uuid) -> Self {
+        Self {
+            job_id: job.job_id,
+            attempt: 1,
+            epoch,
+            failures: 0,
+            crashes: 0,
+            max_attempts: i16::try_from(job.max_attempts).unwrap_or(i16::MAX),
+            queue: job.queue.clone(),
+            kind: job.kind.clone(),
+            payload: job.payload.clone(),
+            waited_seconds: 0.0,
+        }
+    }
+
     /// What a handler may know of its lease.
     pub fn info(&self) -> LeaseInfo {
         LeaseInfo {
@@ -95,9 +111,24 @@ impl Slots {
         }
     }
 
-    pub(crate) fn free(&self) -> u32 {
+    /// Slots left for claims.
+    pub(crate) fn claimable(&self) -> u32 {
+        self.below(self.limits.claimed_max())
+    }
+
+    /// Slots left for follow-up jobs that this node keeps.
+    pub(crate) fn keepable(&self) -> u32 {
+        let limits = self.limits;
+        if limits.is_careful {
+            0
+        } else {
+            self.below(limits.held_max())
+        }
+    }
+
+    fn below(&self, most: usize) -> u32 {
         let held = self.held.load(Ordering::Acquire);
-        u32::try_from(self.limits.held_max().saturating_sub(held)).unwrap_or(u32::MAX)
+        u32::try_from(most.saturating_sub(held)).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn take(self: &Arc<Self>) -> Slot {

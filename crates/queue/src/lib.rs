@@ -54,6 +54,7 @@ mod epoch;
 mod fault;
 mod finish;
 pub mod gauge;
+mod handover;
 pub mod inspect;
 pub mod job;
 pub mod lease;
@@ -64,6 +65,8 @@ pub mod outcome;
 mod pulse;
 mod settle;
 mod takeover;
+#[cfg(test)]
+mod tests;
 
 pub use backend::JobBackend;
 pub use backoff::Backoff;
@@ -71,7 +74,7 @@ pub use bell::{Bell, EVERYTHING, JOBS_AVAILABLE};
 pub use chance::Chance;
 pub use clock::{Clock, uuid_at};
 pub use config::{Limits, QueueConfig};
-pub use database::{Database, DatabaseUrlError};
+pub use database::{Database, DatabaseUrlError, SESSION};
 pub use effects::{Effects, NoEffects};
 pub use enqueue::{EnqueueError, enqueue};
 pub use fault::{describe, is_passing, storable};

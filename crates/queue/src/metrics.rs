@@ -116,6 +116,13 @@ impl Metrics {
         }
     }
 
+    /// Follow-up jobs that started without a claim: they have not waited.
+    pub(crate) fn kept<'a>(&self, queues: impl Iterator<Item = &'a str>) {
+        for queue in queues {
+            self.claimed.with_label_values(&[queue]).inc();
+        }
+    }
+
     /// The histogram of one queue and kind, looked up once instead of per job.
     pub(crate) fn run_seconds(&self, queue: &str, kind: &str) -> Histogram {
         self.run_seconds.with_label_values(&[queue, kind])

@@ -16,13 +16,14 @@ use tracing::{info, warn};
 use crate::backend::JobBackend;
 use crate::bell::Bell;
 use crate::chance::Chance;
-use crate::claimer::{Claimer, Entry};
+use crate::claimer::Claimer;
 use crate::clock::Clock;
 use crate::config::{Limits, QueueConfig};
 use crate::database::{Database, EnginePool};
 use crate::dispatch::dispatch;
 use crate::effects::Effects;
 use crate::epoch::Epochs;
+use crate::handover::{Entry, Handover};
 use crate::job::Job;
 use crate::lease::Slots;
 use crate::metrics::Metrics;
@@ -132,6 +133,12 @@ impl<X: Effects> Node<X> {
         let settling = database.pool(config.settlers as u32 + 1);
         let queues: Vec<String> = slots.keys().cloned().collect();
 
+        let handover = Arc::new(Handover {
+            slots,
+            entries,
+            settle,
+            clock: clock.clone(),
+        });
         let settler = Settler {
             pool: settling.clone(),
             effects: Arc::new(effects),
@@ -141,6 +148,8 @@ impl<X: Effects> Node<X> {
             bell: bell.clone(),
             metrics: metrics.clone(),
             held: Arc::clone(&held),
+            epochs: Arc::clone(&epochs),
+            handover: Arc::downgrade(&handover),
         };
         let pulse = Pulse {
             pool: settling.clone(),
@@ -159,9 +168,7 @@ impl<X: Effects> Node<X> {
             clock,
             chance,
             epochs: Arc::clone(&epochs),
-            slots,
-            entries,
-            settle,
+            handover,
             held: Arc::clone(&held),
             wake: bell.local(),
             freed,

@@ -115,7 +115,7 @@ impl Pulse {
         let mut watch = Watch::default();
         let is_locked = !self.database.is_lease_only;
         let mut session = if is_locked {
-            Some(within(PgConnection::connect_with(&self.database.direct)).await?)
+            Some(within(self.database.session()).await?)
         } else {
             None
         };

@@ -10,10 +10,11 @@
 //! buried alone.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -25,10 +26,13 @@ use crate::clock::Clock;
 use crate::config::QueueConfig;
 use crate::database::EnginePool;
 use crate::effects::Effects;
-use crate::enqueue::enqueue;
+use crate::enqueue::{enqueue, enqueue_running};
+use crate::epoch::{Epoch, Epochs};
 use crate::fault::{describe, is_passing, storable};
 use crate::finish::{Due, Exit, write_exits};
-use crate::lease::{Ended, Lease};
+use crate::handover::Handover;
+use crate::job::NewJob;
+use crate::lease::{Ended, Lease, Slot};
 use crate::metrics::Metrics;
 use crate::outcome::{Ending, Outcome};
 
@@ -56,12 +60,79 @@ pub(crate) struct Settler<X: Effects> {
     pub(crate) metrics: Metrics,
     /// Jobs held by this node, all queues.
     pub(crate) held: Arc<AtomicUsize>,
+    pub(crate) epochs: Arc<Epochs>,
+    /// Gone once the node stops claiming: then nothing is kept any more.
+    pub(crate) handover: Weak<Handover<X::Effect>>,
 }
 
 /// An ended attempt with every choice made, so that trying again writes the same.
 struct Settled<E> {
     ended: Ended<E>,
     exit: Exit,
+}
+
+/// Follow-up jobs of one settlement.
+struct Next<'a, E> {
+    keeper: Option<(Arc<Handover<E>>, Arc<Epoch>)>,
+    /// Inserted as running here.
+    kept: Vec<(&'a NewJob, Slot)>,
+    /// For whoever claims them.
+    waiting: Vec<&'a NewJob>,
+}
+
+impl<E> Default for Next<'_, E> {
+    fn default() -> Self {
+        Self {
+            keeper: None,
+            kept: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl<E> Next<'_, E> {
+    /// Commits. If the answer is lost, so is what was kept: the rows may be running under an epoch
+    /// in which nobody runs them, which is therefore abandoned.
+    async fn commit(&self, tx: Transaction<'static, Postgres>) -> Result<(), sqlx::Error> {
+        let epoch = self.keeper.as_ref().filter(|_| !self.kept.is_empty());
+        let doubt = Doubt(epoch.map(|(_, epoch)| Arc::clone(epoch)));
+        tx.commit().await?;
+        doubt.resolve();
+        Ok(())
+    }
+
+    /// Starts what was kept and wakes others for the rest.
+    fn start<X: Effects<Effect = E>>(self, settler: &Settler<X>) {
+        if let Some((handover, epoch)) = self.keeper
+            && !self.kept.is_empty()
+        {
+            settler
+                .metrics
+                .kept(self.kept.iter().map(|(job, _)| job.queue.as_str()));
+            handover.kept(self.kept, &epoch);
+        }
+        let queues: HashSet<&str> = self.waiting.iter().map(|job| job.queue.as_str()).collect();
+        for queue in queues {
+            settler.bell.ring(JOBS_AVAILABLE, queue);
+        }
+    }
+}
+
+/// Abandons an epoch unless it is resolved, whether the commit failed, hung or was dropped.
+struct Doubt(Option<Arc<Epoch>>);
+
+impl Doubt {
+    fn resolve(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some(epoch) = &self.0 {
+            epoch.abandon();
+        }
+    }
 }
 
 impl<X: Effects> Settler<X> {
@@ -244,6 +315,38 @@ impl<X: Effects> Settler<X> {
         Some(settled)
     }
 
+    /// Inserts follow-up jobs: those this node has room for as its own, the others for anybody.
+    async fn enqueue_next<'a>(
+        &self,
+        db: &mut PgConnection,
+        jobs: Vec<&'a NewJob>,
+    ) -> Result<Next<'a, X::Effect>, sqlx::Error> {
+        let mut next = Next::default();
+        if jobs.is_empty() {
+            return Ok(next);
+        }
+        let now = self.clock.fixed();
+        next.keeper = self.handover.upgrade().zip(self.epochs.claimable());
+        for job in jobs {
+            let keeper = next.keeper.as_ref();
+            match keeper.and_then(|(handover, _)| handover.reserve(job)) {
+                Some(slot) => next.kept.push((job, slot)),
+                None => next.waiting.push(job),
+            }
+        }
+        if !next.waiting.is_empty() {
+            enqueue(&mut *db, next.waiting.iter().copied(), now)
+                .await
+                .map_err(|refused| refused.source)?;
+        }
+        if let (Some((_, epoch)), false) = (&next.keeper, next.kept.is_empty()) {
+            let jobs: Vec<&NewJob> = next.kept.iter().map(|(job, _)| *job).collect();
+            let running = enqueue_running(db, &jobs, epoch.id, now).await?;
+            next.kept.retain(|(job, _)| running.contains(&job.job_id));
+        }
+        Ok(next)
+    }
+
     /// One transaction: endings, effects of the survivors, follow-up jobs of the survivors.
     async fn commit(&self, group: &[Settled<X::Effect>]) -> Result<(), sqlx::Error> {
         let started = Instant::now();
@@ -270,18 +373,11 @@ impl<X: Effects> Settler<X> {
         } else {
             self.effects.apply(&mut tx, &effects).await?
         };
-        if !jobs.is_empty() {
-            enqueue(&mut tx, jobs.iter().copied(), now)
-                .await
-                .map_err(|refused| refused.source)?;
-        }
-        tx.commit().await?;
+        let next = self.enqueue_next(&mut tx, jobs).await?;
+        next.commit(tx).await?;
 
         self.effects.committed(applied);
-        let queues: HashSet<&str> = jobs.iter().map(|job| job.queue.as_str()).collect();
-        for queue in queues {
-            self.bell.ring(JOBS_AVAILABLE, queue);
-        }
+        next.start(self);
         if lost > 0 {
             warn!(jobs = lost, "outcomes discarded, their leases were lost");
         }

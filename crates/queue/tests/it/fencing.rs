@@ -7,7 +7,8 @@ use std::time::Duration;
 use testkit::eventually;
 use tokio::sync::Semaphore;
 
-use crate::kit::{Journal, Kit, SOON, jobs, swift, written};
+use crate::kit::{Journal, Kit, SOON, jobs, written};
+use crate::nodes::swift;
 
 /// Ends the sessions that hold the locks of node `a`'s epochs.
 const UNLOCK_A: &str = "
@@ -140,7 +141,7 @@ async fn a_node_without_a_heartbeat_starts_nothing_more() {
     let (noted, gate) = (runs.clone(), Arc::clone(&release));
     let node = kit
         .node()
-        .queue("work", queue::Limits::new(1, 10))
+        .queue("work", queue::Limits::new(1, 20))
         .through(&proxy)
         .start(move |n, _| {
             noted.note(n);

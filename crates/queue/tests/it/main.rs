@@ -11,13 +11,19 @@
 )]
 
 mod kit;
+mod nodes;
 mod proxy;
 
 mod crash;
 mod endings;
 mod enqueue;
+mod fairness;
 mod fencing;
 mod operator;
 mod outage;
+mod plans;
+mod pooler;
 mod settlement;
+mod shutdown;
 mod takeover;
+mod wakeups;

@@ -1,10 +1,10 @@
 //! One settlement: ending, effects and follow-up jobs together or not at all; one refused row harms
 //! no other; a COMMIT of unknown result writes nothing twice.
 
-use queue::{NewJob, Outcome};
+use queue::{Limits, NewJob, Outcome, control};
 use testkit::eventually;
 
-use crate::kit::{Journal, Kit, SOON, Work, job, jobs, row, written};
+use crate::kit::{Journal, Kit, QUEUE, SOON, Work, job, jobs, row, written};
 
 /// -1 violates a constraint of the table, and so does what its burial means; 14 carries U+0000: only
 /// the attempt to write them tells.
@@ -166,6 +166,68 @@ async fn a_settlement_whose_commit_was_not_answered_writes_nothing_twice() {
     assert_eq!(kit.effects().await, expected);
     assert_eq!(runs.entries().len(), 100, "and nothing ran twice");
     assert!(node.counter("postrider_settlements_retried_total") >= 5);
+}
+
+/// What a node inserts as running, to go on with it at once, it does not know of when the answer is
+/// lost: it must be found.
+#[tokio::test]
+async fn follow_up_jobs_of_a_commit_that_was_not_answered_run_once() {
+    let kit = Kit::fresh().await;
+    let proxy = kit.proxy().await;
+    let _node = kit
+        .node()
+        .through(&proxy)
+        .start(async |n, _| {
+            let outcome = Outcome::completed().with(row(n, "done"));
+            Ok(if n < 1000 {
+                outcome.then(job(n + 1000))
+            } else {
+                outcome
+            })
+        })
+        .await;
+
+    proxy.lose_commit_after("insert into queue.jobs");
+    kit.enqueue(&jobs(0..50)).await;
+    eventually(SOON, async || proxy.lost_commits() == 1).await;
+    kit.idle().await;
+
+    let expected: Vec<_> = (0..50)
+        .chain(1000..1050)
+        .map(|n| (n, "done".to_owned()))
+        .collect();
+    assert_eq!(kit.effects().await, expected);
+    assert_eq!(kit.dead_letters().await, 0);
+}
+
+#[tokio::test]
+async fn a_follow_up_on_a_paused_queue_waits() {
+    let kit = Kit::fresh().await;
+    let mut db = kit.pool.acquire().await.unwrap();
+    control::pause(&mut db, "next", None).await.unwrap();
+    let _node = kit
+        .node()
+        .queue(QUEUE, Limits::new(4, 8))
+        .queue("next", Limits::new(4, 8))
+        .start(async |n, _| {
+            let mut next = job(n + 1);
+            next.queue = "next".to_owned();
+            let outcome = Outcome::completed().with(row(n, "done"));
+            Ok(if n == 0 { outcome.then(next) } else { outcome })
+        })
+        .await;
+
+    kit.enqueue(&[job(0)]).await;
+    eventually(SOON, async || !kit.effects().await.is_empty()).await;
+    assert_eq!(
+        kit.count("select count(*) from queue.jobs where state = 'available' and attempt = 0")
+            .await,
+        1
+    );
+    control::resume(&mut db, "next").await.unwrap();
+    kit.idle().await;
+
+    assert_eq!(kit.effects().await.len(), 2);
 }
 
 #[tokio::test]

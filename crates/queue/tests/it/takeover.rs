@@ -6,7 +6,8 @@ use std::time::Duration;
 use queue::control;
 use testkit::eventually;
 
-use crate::kit::{Journal, Kit, QUEUE, SOON, job, jobs, row, swift, written};
+use crate::kit::{Journal, Kit, QUEUE, SOON, job, jobs, row, written};
+use crate::nodes::swift;
 use queue::{Limits, Outcome};
 
 #[tokio::test]

@@ -1,0 +1,210 @@
+//! What is logged tells nothing about anybody, least of all when things go wrong.
+//!
+//! Marked words go in wherever a stranger's data does, through everything that can become of them,
+//! and must not be found where operators look.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::Utc;
+use domain::{TenantId, UserId};
+use postrider::api::token::issue_token;
+use postrider::config::Secret;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use testkit::eventually;
+
+use super::books::count;
+use super::cluster::Cluster;
+use super::fleet::{JWT_SECRET, Role, free_address, healthy, migrate, serve, work};
+use crate::socket::Socket;
+
+const EMAIL: &str = "marked-email@example.org";
+const PHONE: &str = "+4915550099887";
+const TITLE: &str = "marked-title";
+const CONTENT: &str = "marked-content";
+const PAYLOAD: &str = "marked-payload";
+const API_KEY: &str = "pr_marked-api-key";
+const FORGED_KEY: &str = "pr_marked-forged-key";
+
+/// What the tables refuse below, as they would a row that no check of ours foresees.
+const REFUSED: &str = "marked-payload-refused";
+
+/// More than a message may have, less than a request may.
+const TOO_LONG: usize = 600 * 1024;
+
+/// How long everything may take to end, on a machine that does other things as well.
+const DONE_MAX: Duration = Duration::from_secs(60);
+
+/// A client that says marked words.
+struct Stranger {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Stranger {
+    async fn post_as(&self, credential: &str, path: &str, body: impl Into<reqwest::Body>) -> u16 {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(credential)
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        answer.status().as_u16()
+    }
+
+    async fn post(&self, path: &str, body: Value) -> u16 {
+        self.post_as(API_KEY, path, body.to_string()).await
+    }
+
+    async fn get_as(&self, credential: &str, path: &str) -> u16 {
+        let request = self.http.get(format!("{}{path}", self.url));
+        let answer = request.bearer_auth(credential).send().await.unwrap();
+        answer.status().as_u16()
+    }
+
+    /// What is accepted; all of it ends, some of it badly.
+    async fn send_what_is_accepted(&self) {
+        let event = |fields: Value| json!({"type": "order.filled", "payload": fields});
+        let sent = json!({
+            "user_id": "u1", "channels": ["in_app", "email", "sms"], "subject": TITLE,
+            "content": CONTENT, "data": {"email": EMAIL, "phone": PHONE, "note": PAYLOAD},
+        });
+        let too_long = PAYLOAD.repeat(TOO_LONG / PAYLOAD.len());
+        for (path, body) in [
+            ("/events", event(json!({"user_id": "u1", "symbol": PAYLOAD, PAYLOAD: EMAIL}))),
+            ("/events", event(json!({"user_id": "u1", "symbol": too_long}))),
+            ("/events", event(json!({"user_id": "u1", "symbol": REFUSED}))),
+            ("/events", json!({"type": "x", "payload": {"note": PAYLOAD}})),
+            ("/notifications", sent.clone()),
+            ("/notifications/bulk", json!({"notifications": [sent, {"content": CONTENT}]})),
+        ] {
+            assert_eq!(self.post(path, body).await, 202, "{path}");
+        }
+    }
+
+    /// What is refused, each for another reason.
+    async fn send_what_is_refused(&self) {
+        let deep = format!("{}\"{PAYLOAD}\"{}", "[".repeat(5000), "]".repeat(5000));
+        for (body, status) in [
+            (format!("{{\"type\": \"{PAYLOAD}\""), 400),
+            (json!({"type": 7, "payload": PAYLOAD}).to_string(), 422),
+            (json!({"type": "x", "payload": {}, PAYLOAD: EMAIL}).to_string(), 422),
+            (json!({"type": "x", "payload": {"a": format!("{PAYLOAD}\0")}}).to_string(), 422),
+            (PAYLOAD.repeat(200_000), 413),
+            (format!("{{\"type\": \"x\", \"payload\": {{\"a\": {deep}}}}}"), 422),
+        ] {
+            let answer = self.post_as(API_KEY, "/events", body).await;
+            assert!((400..500).contains(&answer), "{answer} instead of {status}");
+        }
+        let wrong = json!({"user_id": "u1", "subject": format!("{TITLE}\nx"), "content": CONTENT,
+            "channels": ["email"], "data": {"email": format!("{EMAIL}\n")}});
+        assert_eq!(self.post("/notifications", wrong).await, 422);
+    }
+}
+
+/// A token of `u1`, signed with `secret`.
+fn token(secret: &str) -> String {
+    let (tenant, user) = (TenantId::default(), UserId::from("u1"));
+    let ttl = Duration::from_mins(10);
+    issue_token(&Secret::new(secret), &tenant, &user, Utc::now(), ttl).unwrap()
+}
+
+/// Lets the tables refuse one event when it comes in, and one message when it is rendered.
+async fn make_tables_picky(pool: &PgPool) {
+    for statement in [
+        format!("alter table deliveries add check (message::text not like '%{REFUSED}%')"),
+        "alter table events add check (payload::text not like '%refused-at-once%')".to_owned(),
+    ] {
+        let statement = sqlx::AssertSqlSafe(statement);
+        sqlx::raw_sql(statement).execute(pool).await.unwrap();
+    }
+}
+
+/// What was logged and stored for operators, by where it was found.
+async fn what_operators_see(pool: &PgPool, address: SocketAddr, roles: &[&Role]) -> Vec<String> {
+    let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+    let dead: Vec<String> = sqlx::query_scalar("select dead::text from queue.dead_letters as dead")
+        .fetch_all(pool)
+        .await
+        .unwrap();
+    let mut seen: Vec<String> = roles.iter().map(|role| role.logged()).collect();
+    seen.push(metrics.text().await.unwrap());
+    seen.extend(dead);
+    seen
+}
+
+#[tokio::test]
+async fn no_log_metric_or_dead_letter_tells_anything_about_anybody() {
+    let mut cluster = Cluster::start("leak").await;
+    let (url, dir, address) = (cluster.url().to_owned(), cluster.dir(), free_address());
+    migrate(&url, dir).await;
+    let pool = cluster.pool().await;
+    make_tables_picky(&pool).await;
+    let talkative = |role: Role| {
+        role.set("POSTRIDER__LOG__FILTER", "debug")
+            .set("POSTRIDER_BOOTSTRAP_API_KEY", API_KEY)
+            .started()
+    };
+    let mut serve = talkative(serve(&url, address, dir));
+    let mut work = talkative(work("work", &url, dir));
+    healthy(address).await;
+    let stranger = Stranger {
+        http: reqwest::Client::new(),
+        url: format!("http://{address}/v1"),
+    };
+    let (good, forged) = (token(JWT_SECRET), token("somebody else's secret"));
+
+    let feed = format!("ws://{address}/v1/ws");
+    let mut socket = Socket::open_at(&feed, &good).await;
+    assert_eq!(socket.hear().await["type"], "hello");
+    stranger.send_what_is_accepted().await;
+    stranger.send_what_is_refused().await;
+    let refused = json!({"type": "x", "payload": {"user_id": "u1", "a": format!("{PAYLOAD} refused-at-once")}});
+    assert_eq!(stranger.post("/events", refused).await, 422);
+    for credential in [&forged, FORGED_KEY] {
+        assert_eq!(stranger.post_as(credential, "/events", "{}").await, 401);
+        assert_eq!(stranger.get_as(credential, "/notifications").await, 401);
+    }
+    let paths = [
+        format!("/notifications?cursor={PAYLOAD}"),
+        format!("/ws?token={good}"),
+        format!("/ws?token={forged}"),
+    ];
+    for path in paths {
+        let status = stranger.get_as(&good, &path).await;
+        assert!((400..500).contains(&status), "{status}");
+    }
+    socket.say(json!({"type": PAYLOAD})).await;
+    // Errors of the database carry statements; there are most of them when it dies.
+    let dying = async {
+        cluster.stop_at_once().await;
+        cluster.start_again().await;
+    };
+    let sent = json!({"type": "x", "payload": {"user_id": "u1", "note": PAYLOAD}});
+    let (answer, ()) = tokio::join!(stranger.post("/events", sent), dying);
+    assert!(matches!(answer, 202 | 503), "{answer}");
+    eventually(DONE_MAX, async || count(&pool, "select count(*) from queue.jobs").await == 0).await;
+
+    let seen = what_operators_see(&pool, address, &[&serve, &work]).await;
+    serve.assert_runs();
+    work.assert_runs();
+    // The search would find nothing either if nothing had happened.
+    for happened in ["\"DEBUG\"", "settlement refused", "refused by the database", "no_provider"] {
+        assert!(seen.iter().any(|text| text.contains(happened)), "{happened}");
+    }
+    let (_, signature) = good.rsplit_once('.').unwrap();
+    let (_, forged_signature) = forged.rsplit_once('.').unwrap();
+    let (_, password) = url.split_once("postrider:").unwrap();
+    let (password, _) = password.split_once('@').unwrap();
+    let marks = [
+        EMAIL, PHONE, TITLE, CONTENT, PAYLOAD, API_KEY, FORGED_KEY, JWT_SECRET, signature,
+        forged_signature, password,
+    ];
+    for mark in marks {
+        for line in seen.iter().flat_map(|text| text.lines()) {
+            assert!(!line.contains(mark), "`{mark}` is in: {line}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What is promised when things die: real processes, a real Postgres, real signals.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`storm`] | workers, the front and Postgres die under load; nothing is lost or done twice |
+//! | [`takeover`] | a killed worker's jobs run elsewhere within five seconds |
+//! | [`cut_off`] | a worker that lives behind a dead connection acts on nothing |
+//! | [`leak`] | what is logged meanwhile tells nothing about anybody |
+//!
+//! The others are tools: [`cluster`] is a Postgres that may be stopped, [`fleet`] the processes of a
+//! deployment, [`load`] who sends, [`books`] what must be in the tables afterwards, and [`valve`] a
+//! network that can stand still.
+
+pub(crate) mod books;
+pub(crate) mod cluster;
+mod cut_off;
+pub(crate) mod fleet;
+mod leak;
+pub(crate) mod load;
+mod storm;
+mod takeover;
+mod valve;

@@ -121,4 +121,5 @@ create table queue.queues (
     constraint queues_concurrency_positive check (concurrency > 0)
 );
 
-comment on table queue.queues is 'Switches an operator sets at run time. A queue without a row runs.';
+comment on table queue.queues is
+    'Switches an operator sets at run time. A queue without a row runs.';

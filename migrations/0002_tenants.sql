@@ -22,7 +22,9 @@ create table api_keys (
     revoked_at timestamptz,
 
     constraint api_keys_hash_unique unique (hash),
-    constraint api_keys_roles_known check (roles <@ array['send', 'read', 'admin'] and roles <> '{}')
+    constraint api_keys_roles_known
+        check (roles <@ array['send', 'read', 'admin'] and roles <> '{}')
 );
 
-comment on table api_keys is 'Credentials of services. The key itself is shown once and never stored.';
+comment on table api_keys is
+    'Credentials of services. The key itself is shown once and never stored.';

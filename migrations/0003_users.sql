@@ -15,4 +15,5 @@ create table users (
     constraint users_pkey primary key (tenant_id, user_id)
 );
 
-comment on table users is 'Recipients known beforehand. A user without a row can still be notified in-app.';
+comment on table users is
+    'Recipients known beforehand. A user without a row can still be notified in-app.';

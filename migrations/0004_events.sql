@@ -19,7 +19,8 @@ create table events (
     constraint events_severity_known check (severity in ('low', 'medium', 'high', 'critical'))
 ) partition by range (id);
 
-comment on table events is 'Facts received. Written by intake in the transaction of their route job.';
+comment on table events is
+    'Facts received. Written by intake in the transaction of their route job.';
 
 create table event_keys (
     tenant_id  text        not null,
@@ -33,7 +34,8 @@ create table event_keys (
 
 create index event_keys_expires_idx on event_keys (expires_at);
 
-comment on table event_keys is 'event_id is unique per tenant and producer until expires_at (30 days).';
+comment on table event_keys is
+    'event_id is unique per tenant and producer until expires_at (30 days).';
 
 create table dedupe_keys (
     tenant_id  text        not null,
@@ -48,4 +50,5 @@ create table dedupe_keys (
 
 create index dedupe_keys_expires_idx on dedupe_keys (expires_at);
 
-comment on table dedupe_keys is 'dedupe_key is unique per tenant and type until expires_at (24 hours).';
+comment on table dedupe_keys is
+    'dedupe_key is unique per tenant and type until expires_at (24 hours).';

@@ -27,4 +27,5 @@ create table inbox (
     constraint inbox_pkey primary key (tenant_id, user_id, seq)
 ) with (fillfactor = 85);
 
-comment on table inbox is 'What a user has in the feed, by seq. The content is in deliveries.message.';
+comment on table inbox is
+    'What a user has in the feed, by seq. The content is in deliveries.message.';

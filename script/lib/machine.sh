@@ -38,7 +38,7 @@ as_server() {
 #
 # A server that root starts runs as somebody else, who may be unable to enter root's checkout.
 cache_dir() {
-    local dir=$PWD/.postrider/cache
+    local dir=$PWD/.tools
     if is_root && ! as_server test -x "$PWD"; then
         dir=/var/cache/postrider
     fi

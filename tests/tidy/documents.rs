@@ -53,7 +53,7 @@ fn every_kind_of_job_has_a_row_and_a_golden_payload() {
                 let advice = format!("give `{kind}` a row in workers/README.md");
                 findings.add(&source, number, advice);
             }
-            let goldens = format!("tests/data/payloads/{kind}");
+            let goldens = format!("workers/tests/data/payloads/{kind}");
             if !fs::read_dir(Path::new(ROOT).join(&goldens))
                 .is_ok_and(|mut dir| dir.next().is_some())
             {

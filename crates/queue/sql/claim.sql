@@ -4,8 +4,9 @@
 -- SKIP LOCKED lets concurrent nodes pass each other instead of waiting for the same rows. The
 -- inner select reads jobs_available_idx only; tests/it/plans.rs fails if the planner stops
 -- agreeing. The attempt is raised by the statement that takes the row: counting at the end would
--- let a job that kills its worker come back for ever unrecorded. It starts again from 1 after 32767,
--- which a job that is snoozed for months reaches: one such row must not fail the claim of all.
+-- let a job that kills its worker come back for ever unrecorded. It starts again from 1 after
+-- 32767, which a job that is snoozed for months reaches: one such row must not fail the claim of
+-- all.
 --
 -- The rows are updated by ctid: they are locked, and it saves a look-up in the primary key each (a
 -- quarter of the statement). A row that moved between being seen and being locked is passed over

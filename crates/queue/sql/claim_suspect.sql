@@ -1,5 +1,5 @@
--- Takes one due job of queues $1 that has seen two workers die. The engine asks for it only when it
--- holds nothing else, so that a job that kills its process takes no other down with it. Paused
+-- Takes one due job of queues $1 that has seen two workers die. The engine asks for it only when
+-- it holds nothing else, so that a job that kills its process takes no other down with it. Paused
 -- queues are left out.
 with picked as (
     select job.ctid

@@ -1,6 +1,6 @@
--- Inserts follow-up jobs that this node keeps: running under epoch $7 from the start, so that nobody
--- has to claim them. Spares the claim's update, two index entries and a dead row for two of the
--- three steps of a notification. A job whose queue is paused is left available.
+-- Inserts follow-up jobs that this node keeps: running under epoch $7 from the start, so that
+-- nobody has to claim them. Spares the claim's update, two index entries and a dead row for two
+-- of the three steps of a notification. A job whose queue is paused is left available.
 insert into queue.jobs
     (job_id, run_at, enqueued_at, epoch, claimed_at, priority, lane, attempt, max_attempts, state,
      queue, kind, payload)

@@ -14,8 +14,8 @@ with buried as (
 insert into queue.dead_letters
     (job_id, enqueued_at, died_at, priority, lane, attempt, failures, max_attempts, crashes, queue,
      kind, unique_key, reason, payload, errors)
-select job_id, enqueued_at, coalesce($6, now()), priority, lane, attempt, failures + 1, max_attempts,
-       crashes, queue, kind, unique_key, reason, payload,
+select job_id, enqueued_at, coalesce($6, now()), priority, lane, attempt, failures + 1,
+       max_attempts, crashes, queue, kind, unique_key, reason, payload,
        coalesce(errors, '[]') || jsonb_build_object(
            'attempt', attempt, 'at', coalesce($6, now()), 'error', error)
 from buried

@@ -1,6 +1,6 @@
 //! Which database errors pass by themselves, and which name a row that will never be accepted.
 
-/// Whether the same statements may succeed when they are simply tried again: the connection was
+/// Whether the same statements may succeed when they are tried again: the connection was
 /// lost, or Postgres answered with class 08 (connection), 40 (rollback), 53 (resources), 57
 /// (operator intervention) or 58 (system).
 ///

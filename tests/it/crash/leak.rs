@@ -73,12 +73,27 @@ impl Stranger {
         });
         let too_long = PAYLOAD.repeat(TOO_LONG / PAYLOAD.len());
         for (path, body) in [
-            ("/events", event(json!({"user_id": "u1", "symbol": PAYLOAD, PAYLOAD: EMAIL}))),
-            ("/events", event(json!({"user_id": "u1", "symbol": too_long}))),
-            ("/events", event(json!({"user_id": "u1", "symbol": REFUSED}))),
-            ("/events", json!({"type": "x", "payload": {"note": PAYLOAD}})),
+            (
+                "/events",
+                event(json!({"user_id": "u1", "symbol": PAYLOAD, PAYLOAD: EMAIL})),
+            ),
+            (
+                "/events",
+                event(json!({"user_id": "u1", "symbol": too_long})),
+            ),
+            (
+                "/events",
+                event(json!({"user_id": "u1", "symbol": REFUSED})),
+            ),
+            (
+                "/events",
+                json!({"type": "x", "payload": {"note": PAYLOAD}}),
+            ),
             ("/notifications", sent.clone()),
-            ("/notifications/bulk", json!({"notifications": [sent, {"content": CONTENT}]})),
+            (
+                "/notifications/bulk",
+                json!({"notifications": [sent, {"content": CONTENT}]}),
+            ),
         ] {
             assert_eq!(self.post(path, body).await, 202, "{path}");
         }
@@ -90,10 +105,19 @@ impl Stranger {
         for (body, status) in [
             (format!("{{\"type\": \"{PAYLOAD}\""), 400),
             (json!({"type": 7, "payload": PAYLOAD}).to_string(), 422),
-            (json!({"type": "x", "payload": {}, PAYLOAD: EMAIL}).to_string(), 422),
-            (json!({"type": "x", "payload": {"a": format!("{PAYLOAD}\0")}}).to_string(), 422),
+            (
+                json!({"type": "x", "payload": {}, PAYLOAD: EMAIL}).to_string(),
+                422,
+            ),
+            (
+                json!({"type": "x", "payload": {"a": format!("{PAYLOAD}\0")}}).to_string(),
+                422,
+            ),
             (PAYLOAD.repeat(200_000), 413),
-            (format!("{{\"type\": \"x\", \"payload\": {{\"a\": {deep}}}}}"), 422),
+            (
+                format!("{{\"type\": \"x\", \"payload\": {{\"a\": {deep}}}}}"),
+                422,
+            ),
         ] {
             let answer = self.post_as(API_KEY, "/events", body).await;
             assert!((400..500).contains(&answer), "{answer} instead of {status}");
@@ -124,7 +148,9 @@ async fn make_tables_picky(pool: &PgPool) {
 
 /// What was logged and stored for operators, by where it was found.
 async fn what_operators_see(pool: &PgPool, address: SocketAddr, roles: &[&Role]) -> Vec<String> {
-    let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+    let metrics = reqwest::get(format!("http://{address}/metrics"))
+        .await
+        .unwrap();
     let dead: Vec<String> = sqlx::query_scalar("select dead::text from queue.dead_letters as dead")
         .fetch_all(pool)
         .await
@@ -148,7 +174,8 @@ async fn no_log_metric_or_dead_letter_tells_anything_about_anybody() {
             .started()
     };
     let mut serve = talkative(serve(&url, address, dir));
-    let mut work = talkative(work("work", &url, dir));
+    // Logs for programs and logs for people are written by different code.
+    let mut work = talkative(work("work", &url, dir).set("POSTRIDER__LOG__FORMAT", "human"));
     healthy(address).await;
     let stranger = Stranger {
         http: reqwest::Client::new(),
@@ -185,22 +212,42 @@ async fn no_log_metric_or_dead_letter_tells_anything_about_anybody() {
     let sent = json!({"type": "x", "payload": {"user_id": "u1", "note": PAYLOAD}});
     let (answer, ()) = tokio::join!(stranger.post("/events", sent), dying);
     assert!(matches!(answer, 202 | 503), "{answer}");
-    eventually(DONE_MAX, async || count(&pool, "select count(*) from queue.jobs").await == 0).await;
+    eventually(DONE_MAX, async || {
+        count(&pool, "select count(*) from queue.jobs").await == 0
+    })
+    .await;
 
     let seen = what_operators_see(&pool, address, &[&serve, &work]).await;
     serve.assert_runs();
     work.assert_runs();
     // The search would find nothing either if nothing had happened.
-    for happened in ["\"DEBUG\"", "settlement refused", "refused by the database", "no_provider"] {
-        assert!(seen.iter().any(|text| text.contains(happened)), "{happened}");
+    for happened in [
+        "DEBUG",
+        "settlement refused",
+        "refused by the database",
+        "no_provider",
+    ] {
+        assert!(
+            seen.iter().any(|text| text.contains(happened)),
+            "{happened}"
+        );
     }
     let (_, signature) = good.rsplit_once('.').unwrap();
     let (_, forged_signature) = forged.rsplit_once('.').unwrap();
     let (_, password) = url.split_once("postrider:").unwrap();
     let (password, _) = password.split_once('@').unwrap();
     let marks = [
-        EMAIL, PHONE, TITLE, CONTENT, PAYLOAD, API_KEY, FORGED_KEY, JWT_SECRET, signature,
-        forged_signature, password,
+        EMAIL,
+        PHONE,
+        TITLE,
+        CONTENT,
+        PAYLOAD,
+        API_KEY,
+        FORGED_KEY,
+        JWT_SECRET,
+        signature,
+        forged_signature,
+        password,
     ];
     for mark in marks {
         for line in seen.iter().flat_map(|text| text.lines()) {

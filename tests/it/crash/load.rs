@@ -130,7 +130,10 @@ impl Course {
             self.accepted.fetch_add(BATCH, Ordering::AcqRel);
             if index.is_multiple_of(REPEATED_EVERY) {
                 let duplicates = self.send_until_accepted(index).await;
-                assert_eq!(duplicates, BATCH, "what was accepted once is a duplicate for ever");
+                assert_eq!(
+                    duplicates, BATCH,
+                    "what was accepted once is a duplicate for ever"
+                );
             }
         }
     }

@@ -93,7 +93,11 @@ async fn a_killed_workers_jobs_run_elsewhere_within_five_seconds() {
     eventually(TAKEOVER_MAX, async || !is_left_behind(&pool, &held).await).await;
     let elapsed = killed.elapsed();
 
-    assert!(elapsed < TAKEOVER_MAX, "{elapsed:?} for {} jobs", held.job_ids.len());
+    assert!(
+        elapsed < TAKEOVER_MAX,
+        "{elapsed:?} for {} jobs",
+        held.job_ids.len()
+    );
     assert_histories_are_whole(&pool).await;
     all_delivered(&pool, sending.load()).await;
     assert_balanced(&pool, sending.load()).await;

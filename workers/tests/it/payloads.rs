@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use queue::Job;
 use serde::Deserialize;
 use serde_json::Value;
-use workers::{Deliver, Render, Retry, Route};
+use workers::{Deliver, Noop, Render, Retry, Route};
 
 /// One folder per kind, one file per shape.
 fn goldens() -> PathBuf {
@@ -54,6 +54,7 @@ fn every_shape_of_every_kind_parses_and_is_written_the_same_way() {
     assert_shapes_parse::<Render>();
     assert_shapes_parse::<Deliver>();
     assert_shapes_parse::<Retry>();
+    assert_shapes_parse::<Noop>();
 }
 
 #[test]
@@ -63,7 +64,13 @@ fn every_golden_folder_is_a_kind() {
         .map(|folder| folder.unwrap().file_name().into_string().unwrap())
         .collect();
 
-    let kinds = [Route::KIND, Render::KIND, Deliver::KIND, Retry::KIND];
+    let kinds = [
+        Route::KIND,
+        Render::KIND,
+        Deliver::KIND,
+        Retry::KIND,
+        Noop::KIND,
+    ];
     assert_eq!(folders, kinds.map(str::to_owned).into());
 }
 

@@ -1,4 +1,4 @@
-//! A TCP proxy before Postgres that can lose the answer to a COMMIT, or hang like a dead network.
+//! A TCP proxy before Postgres that can lose a COMMIT's answer, or hang like a dead network.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,9 +20,15 @@ struct Shared {
     accepted: AtomicU64,
     /// Connections of lower numbers carry nothing and are not closed.
     stalled_below: watch::Sender<u64>,
-    /// A COMMIT that follows this text on its connection loses its answer.
-    lose_commit_after: Mutex<Option<&'static str>>,
-    lost_commits: AtomicUsize,
+    /// What befalls the next COMMIT on a connection that has carried a text.
+    fault: Mutex<Option<(Fault, &'static str)>>,
+    faults: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    LoseAnswer,
+    Hang,
 }
 
 impl Proxy {
@@ -38,8 +44,8 @@ impl Proxy {
             shared: Arc::new(Shared {
                 accepted: AtomicU64::new(0),
                 stalled_below: watch::Sender::new(0),
-                lose_commit_after: Mutex::new(None),
-                lost_commits: AtomicUsize::new(0),
+                fault: Mutex::new(None),
+                faults: AtomicUsize::new(0),
             }),
         };
         let accepting = Arc::clone(&proxy.shared);
@@ -72,11 +78,18 @@ impl Proxy {
     /// The next COMMIT on a connection that has carried `text` reaches the server; its answer does
     /// not reach the client, which sees the connection close.
     pub(crate) fn lose_commit_after(&self, text: &'static str) {
-        *self.shared.lose_commit_after.lock().unwrap() = Some(text);
+        *self.shared.fault.lock().unwrap() = Some((Fault::LoseAnswer, text));
     }
 
-    pub(crate) fn lost_commits(&self) -> usize {
-        self.shared.lost_commits.load(Ordering::SeqCst)
+    /// The next COMMIT on a connection that has carried `text` does not reach the server, and the
+    /// connection carries nothing more, though it stays open on both sides.
+    pub(crate) fn hang_commit_after(&self, text: &'static str) {
+        *self.shared.fault.lock().unwrap() = Some((Fault::Hang, text));
+    }
+
+    /// COMMITs that something befell.
+    pub(crate) fn faults(&self) -> usize {
+        self.shared.faults.load(Ordering::SeqCst)
     }
 }
 
@@ -99,14 +112,17 @@ async fn carry(shared: Arc<Shared>, number: u64, mut client: TcpStream, mut serv
                 let Ok(length @ 1..) = read else { return };
                 let bytes = &from_client[..length];
                 prepared.extend_from_slice(bytes);
+                let fault = shared.befalls(bytes, &prepared);
+                if matches!(fault, Some(Fault::Hang)) {
+                    std::future::pending::<()>().await;
+                }
                 if server.write_all(bytes).await.is_err() {
                     return;
                 }
-                if contains(bytes, "COMMIT") && shared.is_to_be_lost(&prepared) {
+                if fault.is_some() {
                     // The answer says that the server is done; it goes no further.
                     let answer = server.read(&mut from_server);
                     drop(tokio::time::timeout(Duration::from_secs(5), answer).await);
-                    shared.lost_commits.fetch_add(1, Ordering::SeqCst);
                     return;
                 }
             }
@@ -121,12 +137,14 @@ async fn carry(shared: Arc<Shared>, number: u64, mut client: TcpStream, mut serv
 }
 
 impl Shared {
-    fn is_to_be_lost(&self, carried: &[u8]) -> bool {
-        self.lose_commit_after
-            .lock()
-            .unwrap()
-            .take_if(|text| contains(carried, text))
-            .is_some()
+    fn befalls(&self, bytes: &[u8], carried: &[u8]) -> Option<Fault> {
+        if !contains(bytes, "COMMIT") {
+            return None;
+        }
+        let mut fault = self.fault.lock().unwrap();
+        let (fault, _) = fault.take_if(|(_, text)| contains(carried, text))?;
+        self.faults.fetch_add(1, Ordering::SeqCst);
+        Some(fault)
     }
 }
 

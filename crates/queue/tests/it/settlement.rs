@@ -158,7 +158,7 @@ async fn a_settlement_whose_commit_was_not_answered_writes_nothing_twice() {
     for round in 0..5 {
         proxy.lose_commit_after("delete from queue.jobs");
         kit.enqueue(&jobs(round * 20..(round + 1) * 20)).await;
-        eventually(SOON, async || proxy.lost_commits() as i64 == round + 1).await;
+        eventually(SOON, async || proxy.faults() as i64 == round + 1).await;
         eventually(SOON, async || node.held() == 0 && kit.open().await == 0).await;
     }
 
@@ -189,7 +189,7 @@ async fn follow_up_jobs_of_a_commit_that_was_not_answered_run_once() {
 
     proxy.lose_commit_after("insert into queue.jobs");
     kit.enqueue(&jobs(0..50)).await;
-    eventually(SOON, async || proxy.lost_commits() == 1).await;
+    eventually(SOON, async || proxy.faults() == 1).await;
     kit.idle().await;
 
     let expected: Vec<_> = (0..50)

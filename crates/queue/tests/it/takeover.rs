@@ -65,7 +65,7 @@ async fn running_jobs_whose_worker_row_vanished_are_rescued() {
 
 /// More than one transaction takes back: 5000 rows.
 #[tokio::test]
-async fn a_dead_node_that_held_very_many_jobs_is_taken_over_at_once() {
+async fn a_dead_node_that_held_very_many_jobs_is_taken_over_whole() {
     let kit = Kit::fresh().await;
     let survivor = kit
         .node()

@@ -113,13 +113,9 @@ comment on table queue.workers is
     'One row per live process boot. Removed on a clean stop or when a peer takes over.';
 
 create table queue.queues (
-    queue       text primary key,
-    paused_at   timestamptz,
-    -- Most jobs of this queue at once on one node; null leaves it to the configuration.
-    concurrency integer,
-
-    constraint queues_concurrency_positive check (concurrency > 0)
+    queue     text primary key,
+    paused_at timestamptz
 );
 
 comment on table queue.queues is
-    'Switches an operator sets at run time. A queue without a row runs.';
+    'The switch an operator sets at run time. A queue without a row runs.';

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use indicatif::ProgressBar;
-use queue::JobId;
 use queue::dead_letter::{self, DEAD_LETTERS_MAX, DeadLetter, DeadLetterFilter};
+use queue::{Clock, JobId};
 use serde_json::{Value, json};
 use store::Store;
 use tokio::time::{Instant, sleep_until};
@@ -192,6 +192,7 @@ async fn replay(
     // Draws only where a terminal looks.
     let progress = ProgressBar::new(ids.len() as u64);
     let batch = rate.map_or(REPLAY_BATCH, |rate| REPLAY_BATCH.min(rate as usize));
+    let clock = Clock::system();
     let started = Instant::now();
     let mut asked = 0;
     let mut replayed = 0;
@@ -199,11 +200,7 @@ async fn replay(
         if let Some(rate) = rate {
             sleep_until(started + Duration::from_secs_f64(asked as f64 / f64::from(rate))).await;
         }
-        let mut tx = store.begin().await?;
-        let raised = dead_letter::replay(&mut tx, ids, None)
-            .await
-            .context("could not replay; what was replayed before stays so")?;
-        tx.commit()
+        let raised = workers::replay(store, ids, clock.now())
             .await
             .context("could not replay; what was replayed before stays so")?;
         let queues: BTreeSet<&str> = raised.iter().map(|job| job.queue.as_str()).collect();

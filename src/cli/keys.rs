@@ -55,7 +55,7 @@ fn parse_role(text: &str) -> Result<Role, String> {
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()> {
     let store = connect(config, std::time::Duration::ZERO).await?;
     let now = Clock::system().now();
-    let mut conn = store.acquire().await?;
+    let mut tx = store.begin().await?;
     match command {
         Command::Create {
             tenant,
@@ -67,8 +67,9 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()>
             let secret = Secret::random(KEY_PREFIX);
             let id = queue::uuid_at(now);
             let key = NewApiKey::of_secret(id, tenant_id.clone(), secret.reveal(), name, role, now);
-            store::tenants::insert_tenant(&mut conn, &tenant_id, tenant_id.as_str()).await?;
-            store::api_keys::insert_api_key(&mut conn, &key).await?;
+            store::tenants::insert_tenant(&mut tx, &tenant_id, tenant_id.as_str()).await?;
+            store::api_keys::insert_api_key(&mut tx, &key).await?;
+            tx.commit().await?;
             if json {
                 return say_json(&json!({ "id": id, "key": secret.reveal() }));
             }
@@ -76,15 +77,16 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<()>
         }
         Command::List { tenant, json } => {
             let tenant_id = tenant.map(TenantId::from);
-            let keys = store::api_keys::list_api_keys(&mut conn, tenant_id.as_ref())
+            let keys = store::api_keys::list_api_keys(&mut tx, tenant_id.as_ref())
                 .await
                 .context("could not list the keys")?;
             list(&keys, json)
         }
         Command::Revoke { id } => {
-            if !store::api_keys::revoke_api_key(&mut conn, id, now).await? {
+            if !store::api_keys::revoke_api_key(&mut tx, id, now).await? {
                 bail!("no key {id} is in use; `postrider keys list` shows them all");
             }
+            tx.commit().await?;
             say("revoked")
         }
     }

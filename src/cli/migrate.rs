@@ -12,8 +12,13 @@ use crate::config::Config;
 /// How long a release waits for its database.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
-    let store = connect(config, PATIENCE).await?;
+pub(super) async fn run(mut config: Config) -> anyhow::Result<()> {
+    // Migrations hold a lock of their session, which a pooler would not keep.
+    if let Some(direct) = config.database.direct_url.take() {
+        config.database.url = Some(direct);
+        config.database.pgbouncer = false;
+    }
+    let store = connect(&config, PATIENCE).await?;
     store
         .migrate(Clock::system().now())
         .await

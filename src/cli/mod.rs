@@ -100,7 +100,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(config, &common, args).await?,
         Command::Serve(args) => serve::run(config, args).await?,
         Command::Work(args) => work::run(config, args).await?,
-        Command::Migrate => migrate::run(&config).await?,
+        Command::Migrate => migrate::run(config).await?,
         Command::Send(args) => send::run(config, args).await?,
         Command::Keys(command) => keys::run(&config, command).await?,
         Command::Token(args) => token::run(&config, &args)?,

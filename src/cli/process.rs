@@ -65,7 +65,9 @@ impl Process {
             clock: self.clock.clone(),
             registry: self.registry.clone(),
             bell: self.bell.clone(),
-            inbox_changed: self.listener.subscribe(workers::INBOX_CHANGED),
+            inbox_changed: self
+                .listener
+                .subscribe_near(workers::INBOX_CHANGED, &self.bell),
             templates: Arc::clone(&self.templates),
             lifetime: self.lifetime.clone(),
         })
@@ -152,10 +154,11 @@ pub(super) async fn ensure_admin_key(
         vec![Role::Admin],
         now,
     );
-    let mut conn = store.acquire().await?;
-    store::api_keys::insert_api_key(&mut conn, &key)
+    let mut tx = store.begin().await?;
+    store::api_keys::insert_api_key(&mut tx, &key)
         .await
         .context("could not create the bootstrap API key; run `postrider migrate` first")?;
+    tx.commit().await?;
     Ok(())
 }
 
@@ -169,8 +172,9 @@ async fn keep_partitions(store: Store, clock: Clock, lifetime: Lifetime) {
             _ = ticks.tick() => {}
         }
         let ensured = async {
-            let mut conn = store.acquire().await?;
-            store::partitions::ensure(&mut conn, clock.now()).await
+            let mut tx = store.begin().await?;
+            store::partitions::ensure(&mut tx, clock.now()).await?;
+            tx.commit().await
         };
         if let Err(error) = ensured.await {
             warn!(

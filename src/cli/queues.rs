@@ -38,25 +38,27 @@ enum Switch {
 
 pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
     let store = connect(config, Duration::ZERO).await?;
-    let mut conn = store.acquire().await?;
+    let mut tx = store.begin().await?;
     match args.switch {
         Some(Switch::Pause { name }) => {
             check_queue(&name)?;
-            queue::control::pause(&mut conn, &name, None)
+            queue::control::pause(&mut tx, &name, None)
                 .await
                 .context("could not pause the queue")?;
+            tx.commit().await?;
             say(&format!("{name} is paused"))
         }
         Some(Switch::Resume { name }) => {
             check_queue(&name)?;
-            queue::control::resume(&mut conn, &name)
+            queue::control::resume(&mut tx, &name)
                 .await
                 .context("could not resume the queue")?;
+            tx.commit().await?;
             wake(database(config)?, [name.as_str()]).await;
             say(&format!("{name} runs"))
         }
         None => {
-            let depths = queue::inspect::depths(&mut conn, None)
+            let depths = queue::inspect::depths(&mut tx, None)
                 .await
                 .context("could not look at the queues")?;
             list(&depths, args.json)

@@ -30,10 +30,9 @@ impl Effects for Ledger {
     }
 
     fn committed(&self, applied: Applied) {
-        for (tenant_id, user_id) in &applied.arrivals {
-            self.bell
-                .ring(INBOX_CHANGED, &domain::feed_token(tenant_id, user_id));
-        }
+        let feeds = applied.arrivals.iter();
+        let tokens = feeds.map(|(tenant_id, user_id)| domain::feed_token(tenant_id, user_id));
+        self.bell.ring_all(INBOX_CHANGED, tokens.collect());
     }
 
     fn on_bury(&self, lease: &Lease, error: &str) -> Vec<Effect> {

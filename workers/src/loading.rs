@@ -16,10 +16,8 @@ pub(crate) async fn with_connection<R>(
     load: impl AsyncFnOnce(&mut Connection) -> Result<R, StoreError>,
 ) -> Result<R, Failure> {
     let loaded = async {
-        let mut tx = store.begin().await?;
-        let loaded = load(&mut tx).await?;
-        tx.commit().await?;
-        Ok(loaded)
+        let mut reader = store.acquire().await?;
+        load(&mut reader).await
     };
     loaded
         .await

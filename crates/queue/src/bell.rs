@@ -5,10 +5,10 @@
 //! wake-up that is lost costs a poll interval: what is correct never depends on it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -39,7 +39,12 @@ struct Shared {
     wake: Notify,
     /// Wakes the claim loop of this process without a detour over Postgres.
     local: Arc<Notify>,
+    /// Others of this process who are told without that detour.
+    nearby: Mutex<Vec<Neighbour>>,
 }
+
+/// A subscriber in this process, and the channel it listens on.
+type Neighbour = (&'static str, broadcast::Sender<Arc<str>>);
 
 impl Bell {
     /// A bell that wakes the claim loop of this process; [`run`](Self::run) carries it further.
@@ -52,22 +57,46 @@ impl Bell {
         Arc::clone(&self.shared.local)
     }
 
+    /// Tells `sender` at once of what this process rings on `channel`.
+    pub(crate) fn tell(&self, channel: &'static str, sender: broadcast::Sender<Arc<str>>) {
+        locked(&self.shared.nearby).push((channel, sender));
+    }
+
     /// Notes that `token` has news on `channel`. Call it after the commit; it does not wait.
     pub fn ring(&self, channel: &'static str, token: &str) {
+        self.ring_all(channel, vec![token.to_owned()]);
+    }
+
+    /// Like [`ring`](Self::ring), for everything one commit has brought.
+    pub fn ring_all(&self, channel: &'static str, tokens: Vec<String>) {
+        if tokens.is_empty() {
+            return;
+        }
         if channel == JOBS_AVAILABLE {
             self.shared.local.notify_one();
         }
-        let mut rung = self
-            .shared
-            .rung
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let tokens = rung.entry(channel).or_default();
-        if !tokens.contains(token) {
-            tokens.insert(token.to_owned());
-        }
-        drop(rung);
+        self.ring_nearby(channel, &tokens);
+        locked(&self.shared.rung)
+            .entry(channel)
+            .or_default()
+            .extend(tokens);
         self.shared.wake.notify_one();
+    }
+
+    fn ring_nearby(&self, channel: &'static str, tokens: &[String]) {
+        let nearby = locked(&self.shared.nearby);
+        let mut senders = nearby
+            .iter()
+            .filter(|(name, _)| *name == channel)
+            .peekable();
+        if senders.peek().is_none() {
+            return;
+        }
+        let payload: Arc<str> = Arc::from(tokens.join(","));
+        for (_, sender) in senders {
+            // An error means that the subscriber is gone, which is its own business.
+            drop(sender.send(Arc::clone(&payload)));
+        }
     }
 
     /// Sends what was rung until `stop`; then once more, so that nobody waits for a poll.
@@ -78,13 +107,7 @@ impl Bell {
                 () = self.shared.wake.notified() => false,
                 () = stop.cancelled() => true,
             };
-            let rung = std::mem::take(
-                &mut *self
-                    .shared
-                    .rung
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
-            );
+            let rung = std::mem::take(&mut *locked(&self.shared.rung));
             for (channel, tokens) in rung {
                 for payload in payloads(&tokens) {
                     if let Err(error) = notify(&pool, channel, &payload).await {
@@ -99,6 +122,10 @@ impl Bell {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In a transaction, because a pooler may change the session between two messages.

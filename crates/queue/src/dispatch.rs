@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::backend::{JobTask, message_of, task};
 use crate::job::Job;
 use crate::lease::Held;
 use crate::outcome::{Ending, Failure};
+
+/// How long a load may take. One that hangs is on a connection that is dead and does not know it.
+const LOAD_MAX: Duration = Duration::from_secs(15);
 
 /// Pauses between tries of a load that failed, before its jobs are loaded one by one.
 const PAUSES: [Duration; 4] = [
@@ -121,8 +125,9 @@ where
 {
     let count = jobs.len();
     let answer = AssertUnwindSafe(async { prepare(jobs).await }).catch_unwind();
+    let answer = timeout(LOAD_MAX, answer).await;
     let loaded = answer
-        .await
+        .unwrap_or_else(|_elapsed| Ok(Err(Failure("loading took too long".to_owned()))))
         .unwrap_or_else(|panic| Err(Failure(format!("panicked: {}", message_of(&*panic)))))?;
     if loaded.len() == count {
         Ok(loaded)

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::bell::EVERYTHING;
+use crate::bell::{Bell, EVERYTHING};
 use crate::database::Database;
 use crate::fault::describe;
 
@@ -43,6 +43,20 @@ impl Listener {
     ) -> tokio::sync::broadcast::Receiver<Arc<str>> {
         let (sender, receiver) = tokio::sync::broadcast::channel(KEPT);
         self.subscribers.entry(channel).or_default().push(sender);
+        receiver
+    }
+
+    /// Like [`subscribe`](Self::subscribe), and of what this process rings itself at once: a
+    /// notification would come a few milliseconds later.
+    pub fn subscribe_near(
+        &mut self,
+        channel: &'static str,
+        bell: &Bell,
+    ) -> tokio::sync::broadcast::Receiver<Arc<str>> {
+        let receiver = self.subscribe(channel);
+        if let Some(sender) = self.subscribers.get(channel).and_then(|all| all.last()) {
+            bell.tell(channel, sender.clone());
+        }
         receiver
     }
 

@@ -74,7 +74,8 @@ impl Store {
             .map_err(during("read the database URL"))?
             .application_name("postrider");
         if options.is_pooled {
-            connect = connect.statement_cache_capacity(0);
+            // PgBouncer refuses start-up parameters it does not know.
+            connect = connect.statement_cache_capacity(0).extra_float_digits(None);
         } else {
             connect = connect.options(SESSION_SETTINGS);
         }

@@ -1,7 +1,7 @@
-//! What a replayed dead letter means to our rows: its delivery is open again.
+//! What a replayed dead letter means to our rows: what it was about is open again.
 
 use chrono::{DateTime, Utc};
-use domain::DeliveryId;
+use domain::{DeliveryId, NotificationId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -55,5 +55,27 @@ pub async fn reopen_deliveries(
     .execute(connection)
     .await
     .map_err(during("reopen deliveries"))?;
+    Ok(())
+}
+
+/// Reopens direct sends that failed before they were routed, in the transaction that makes their
+/// `route` jobs available again: only what is `pending` is routed.
+pub async fn reopen_notifications(
+    connection: &mut PgConnection,
+    ids: &[NotificationId],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+    sqlx::query!(
+        "update notifications as notification
+         set status = 'pending', updated_at = $2
+         where notification.id = any($1)
+           and notification.status = 'failed' and notification.delivery_count = 0",
+        &ids,
+        now,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("reopen notifications"))?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use testkit::eventually;
 use super::load::Load;
 
 /// How long what is accepted may take to be delivered, on a machine that does other things as well.
-const DELIVERY_MAX: Duration = Duration::from_secs(60);
+const DELIVERY_MAX: Duration = Duration::from_secs(90);
 
 /// How long the row of a dead worker may be seen.
 const FORGET_MAX: Duration = Duration::from_secs(15);

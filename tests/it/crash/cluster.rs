@@ -128,6 +128,7 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
+    #[expect(clippy::print_stderr, reason = "for whoever reads why the test failed")]
     fn drop(&mut self) {
         self.signal_postmaster("QUIT");
         if std::thread::panicking() {

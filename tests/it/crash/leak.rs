@@ -28,13 +28,14 @@ const API_KEY: &str = "pr_marked-api-key";
 const FORGED_KEY: &str = "pr_marked-forged-key";
 
 /// What the tables refuse below, as they would a row that no check of ours foresees.
-const REFUSED: &str = "marked-payload-refused";
+const REFUSED: &str = "marked-payload-refused-later";
+const REFUSED_AT_ONCE: &str = "marked-payload-refused-at-once";
 
 /// More than a message may have, less than a request may.
 const TOO_LONG: usize = 600 * 1024;
 
 /// How long everything may take to end, on a machine that does other things as well.
-const DONE_MAX: Duration = Duration::from_secs(60);
+const DONE_MAX: Duration = Duration::from_mins(1);
 
 /// A client that says marked words.
 struct Stranger {
@@ -66,65 +67,62 @@ impl Stranger {
 
     /// What is accepted; all of it ends, some of it badly.
     async fn send_what_is_accepted(&self) {
-        let event = |fields: Value| json!({"type": "order.filled", "payload": fields});
+        let event = |payload: Value| json!({"type": "order.filled", "payload": payload});
+        let too_long = PAYLOAD.repeat(TOO_LONG / PAYLOAD.len());
+        for payload in [
+            json!({"user_id": "u1", "symbol": PAYLOAD, PAYLOAD: EMAIL}),
+            json!({"user_id": "u1", "symbol": too_long}),
+            json!({"user_id": "u1", "symbol": REFUSED}),
+            json!({"note": PAYLOAD}),
+        ] {
+            assert_eq!(self.post("/events", event(payload)).await, 202);
+        }
         let sent = json!({
             "user_id": "u1", "channels": ["in_app", "email", "sms"], "subject": TITLE,
             "content": CONTENT, "data": {"email": EMAIL, "phone": PHONE, "note": PAYLOAD},
         });
-        let too_long = PAYLOAD.repeat(TOO_LONG / PAYLOAD.len());
-        for (path, body) in [
-            (
-                "/events",
-                event(json!({"user_id": "u1", "symbol": PAYLOAD, PAYLOAD: EMAIL})),
-            ),
-            (
-                "/events",
-                event(json!({"user_id": "u1", "symbol": too_long})),
-            ),
-            (
-                "/events",
-                event(json!({"user_id": "u1", "symbol": REFUSED})),
-            ),
-            (
-                "/events",
-                json!({"type": "x", "payload": {"note": PAYLOAD}}),
-            ),
-            ("/notifications", sent.clone()),
-            (
-                "/notifications/bulk",
-                json!({"notifications": [sent, {"content": CONTENT}]}),
-            ),
-        ] {
+        let bulk = json!({"notifications": [sent, {"content": CONTENT}]});
+        for (path, body) in [("/notifications", sent), ("/notifications/bulk", bulk)] {
             assert_eq!(self.post(path, body).await, 202, "{path}");
         }
     }
 
     /// What is refused, each for another reason.
     async fn send_what_is_refused(&self) {
+        let event = |payload: Value| json!({"type": "x", "payload": payload}).to_string();
         let deep = format!("{}\"{PAYLOAD}\"{}", "[".repeat(5000), "]".repeat(5000));
+        let unknown_field = json!({"type": "x", "payload": {}, PAYLOAD: EMAIL});
         for (body, status) in [
             (format!("{{\"type\": \"{PAYLOAD}\""), 400),
-            (json!({"type": 7, "payload": PAYLOAD}).to_string(), 422),
-            (
-                json!({"type": "x", "payload": {}, PAYLOAD: EMAIL}).to_string(),
-                422,
-            ),
-            (
-                json!({"type": "x", "payload": {"a": format!("{PAYLOAD}\0")}}).to_string(),
-                422,
-            ),
+            (format!("{{\"type\": \"x\", \"payload\": {deep}}}"), 400),
             (PAYLOAD.repeat(200_000), 413),
-            (
-                format!("{{\"type\": \"x\", \"payload\": {{\"a\": {deep}}}}}"),
-                422,
-            ),
+            (event(json!(PAYLOAD)), 422),
+            (event(json!({"note": format!("{PAYLOAD}\0")})), 422),
+            (unknown_field.to_string(), 422),
         ] {
-            let answer = self.post_as(API_KEY, "/events", body).await;
-            assert!((400..500).contains(&answer), "{answer} instead of {status}");
+            assert_eq!(self.post_as(API_KEY, "/events", body).await, status);
         }
         let wrong = json!({"user_id": "u1", "subject": format!("{TITLE}\nx"), "content": CONTENT,
             "channels": ["email"], "data": {"email": format!("{EMAIL}\n")}});
         assert_eq!(self.post("/notifications", wrong).await, 422);
+        let at_once = json!({"type": "x", "payload": {"note": REFUSED_AT_ONCE}});
+        assert_eq!(self.post("/events", at_once).await, 422);
+    }
+
+    /// Credentials where they do not open anything, and words where a number belongs.
+    async fn knock(&self, good: &str, forged: &str) {
+        for credential in [forged, FORGED_KEY] {
+            assert_eq!(self.post_as(credential, "/events", "{}").await, 401);
+            assert_eq!(self.get_as(credential, "/notifications").await, 401);
+        }
+        for path in [
+            format!("/notifications?cursor={PAYLOAD}"),
+            format!("/ws?token={good}"),
+            format!("/ws?token={forged}"),
+        ] {
+            let status = self.get_as(good, &path).await;
+            assert!((400..500).contains(&status), "{status}");
+        }
     }
 }
 
@@ -135,18 +133,28 @@ fn token(secret: &str) -> String {
     issue_token(&Secret::new(secret), &tenant, &user, Utc::now(), ttl).unwrap()
 }
 
+/// The part of a token that makes it one.
+fn signature_of(token: &str) -> &str {
+    token.rsplit_once('.').unwrap().1
+}
+
+fn password_of(url: &str) -> &str {
+    let (user, _) = url.rsplit_once('@').unwrap();
+    user.rsplit_once(':').unwrap().1
+}
+
 /// Lets the tables refuse one event when it comes in, and one message when it is rendered.
 async fn make_tables_picky(pool: &PgPool) {
     for statement in [
         format!("alter table deliveries add check (message::text not like '%{REFUSED}%')"),
-        "alter table events add check (payload::text not like '%refused-at-once%')".to_owned(),
+        format!("alter table events add check (payload::text not like '%{REFUSED_AT_ONCE}%')"),
     ] {
         let statement = sqlx::AssertSqlSafe(statement);
         sqlx::raw_sql(statement).execute(pool).await.unwrap();
     }
 }
 
-/// What was logged and stored for operators, by where it was found.
+/// What was logged and stored for operators.
 async fn what_operators_see(pool: &PgPool, address: SocketAddr, roles: &[&Role]) -> Vec<String> {
     let metrics = reqwest::get(format!("http://{address}/metrics"))
         .await
@@ -188,21 +196,7 @@ async fn no_log_metric_or_dead_letter_tells_anything_about_anybody() {
     assert_eq!(socket.hear().await["type"], "hello");
     stranger.send_what_is_accepted().await;
     stranger.send_what_is_refused().await;
-    let refused = json!({"type": "x", "payload": {"user_id": "u1", "a": format!("{PAYLOAD} refused-at-once")}});
-    assert_eq!(stranger.post("/events", refused).await, 422);
-    for credential in [&forged, FORGED_KEY] {
-        assert_eq!(stranger.post_as(credential, "/events", "{}").await, 401);
-        assert_eq!(stranger.get_as(credential, "/notifications").await, 401);
-    }
-    let paths = [
-        format!("/notifications?cursor={PAYLOAD}"),
-        format!("/ws?token={good}"),
-        format!("/ws?token={forged}"),
-    ];
-    for path in paths {
-        let status = stranger.get_as(&good, &path).await;
-        assert!((400..500).contains(&status), "{status}");
-    }
+    stranger.knock(&good, &forged).await;
     socket.say(json!({"type": PAYLOAD})).await;
     // Errors of the database carry statements; there are most of them when it dies.
     let dying = async {
@@ -221,35 +215,14 @@ async fn no_log_metric_or_dead_letter_tells_anything_about_anybody() {
     serve.assert_runs();
     work.assert_runs();
     // The search would find nothing either if nothing had happened.
-    for happened in [
-        "DEBUG",
-        "settlement refused",
-        "refused by the database",
-        "no_provider",
-    ] {
-        assert!(
-            seen.iter().any(|text| text.contains(happened)),
-            "{happened}"
-        );
+    for happened in ["DEBUG", "settlement refused", "refused by", "no_provider"] {
+        let has_happened = seen.iter().any(|text| text.contains(happened));
+        assert!(has_happened, "{happened}");
     }
-    let (_, signature) = good.rsplit_once('.').unwrap();
-    let (_, forged_signature) = forged.rsplit_once('.').unwrap();
-    let (_, password) = url.split_once("postrider:").unwrap();
-    let (password, _) = password.split_once('@').unwrap();
-    let marks = [
-        EMAIL,
-        PHONE,
-        TITLE,
-        CONTENT,
-        PAYLOAD,
-        API_KEY,
-        FORGED_KEY,
-        JWT_SECRET,
-        signature,
-        forged_signature,
-        password,
-    ];
-    for mark in marks {
+    let stated = [EMAIL, PHONE, TITLE, CONTENT, PAYLOAD];
+    let secret = [API_KEY, FORGED_KEY, JWT_SECRET, password_of(&url)];
+    let signatures = [signature_of(&good), signature_of(&forged)];
+    for mark in stated.into_iter().chain(secret).chain(signatures) {
         for line in seen.iter().flat_map(|text| text.lines()) {
             assert!(!line.contains(mark), "`{mark}` is in: {line}");
         }

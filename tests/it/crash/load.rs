@@ -25,7 +25,7 @@ const REPEATED_EVERY: usize = 7;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long one batch may take to be accepted, over all tries.
-const BATCH_MAX: Duration = Duration::from_secs(60);
+const BATCH_MAX: Duration = Duration::from_mins(1);
 
 /// Longer than the intake tries, so that its own answer arrives.
 const REQUEST_MAX: Duration = Duration::from_secs(15);

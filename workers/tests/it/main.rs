@@ -5,4 +5,5 @@
     reason = "a test stops at the first surprise, in its functions too"
 )]
 
+mod engine;
 mod payloads;

@@ -25,7 +25,8 @@ create table queue.jobs (
     -- Attempts that failed and were charged. At `max_attempts` the job is buried.
     failures     smallint        not null default 0,
     max_attempts smallint        not null default 8,
-    -- Takeovers from dead workers. From 2 the job is claimed alone, at 5 it is buried.
+    -- Takeovers from dead workers. At 2 the job runs apart, in a small group; from 3 alone; at 5
+    -- it is buried.
     crashes      smallint        not null default 0,
     state        queue.job_state not null default 'available',
     queue        text            not null,

@@ -33,7 +33,7 @@ pub async fn run(app: App, listener: TcpListener) {
             }
             Err(error) => {
                 warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = queue::describe(&error),
                     "a connection was not accepted"
                 );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -47,7 +47,7 @@ async fn serve(app: App, router: axum::Router, stream: TcpStream) {
     // Answers are small and written at once; waiting for more would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(
-            error = &error as &dyn std::error::Error,
+            error = queue::describe(&error),
             "TCP_NODELAY could not be set"
         );
     }
@@ -66,9 +66,6 @@ async fn serve(app: App, router: axum::Router, stream: TcpStream) {
     };
     if let Err(error) = served {
         // Clients leave in many ways; none of them is ours to mend.
-        debug!(
-            error = &error as &dyn std::error::Error,
-            "a connection ended early"
-        );
+        debug!(error = queue::describe(&error), "a connection ended early");
     }
 }

@@ -133,10 +133,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 response
             }
             Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "an answer is not JSON"
-                );
+                error!(error = queue::describe(&error), "an answer is not JSON");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }

@@ -184,14 +184,11 @@ impl ApiError {
     /// A read that failed: 503 when Postgres is away, else 500.
     pub fn from_store(error: store::StoreError) -> Self {
         if error.is_transient() {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "postgres is not reachable"
-            );
+            tracing::warn!(error = queue::describe(&error), "postgres is not reachable");
             return Self::unavailable();
         }
         error!(
-            error = &error as &dyn std::error::Error,
+            error = queue::describe(&error),
             "a request failed in the database"
         );
         Self::internal()
@@ -200,7 +197,7 @@ impl ApiError {
     /// Metrics that could not be written as text.
     pub fn from_metrics(error: prometheus::Error) -> Self {
         error!(
-            error = &error as &dyn std::error::Error,
+            error = queue::describe(&error),
             "metrics could not be written"
         );
         Self::internal()

@@ -22,7 +22,7 @@ pub(super) async fn health(State(app): State<App>) -> Result<Json<Value>, ApiErr
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response<Body>, ApiError> {
     if let Err(error) = show_queue_depths(&app).await {
         warn!(
-            error = &error as &dyn std::error::Error,
+            error = queue::describe(&error),
             "queue depths could not be read"
         );
     }

@@ -126,10 +126,7 @@ pub(super) async fn connect(config: &Config, patience: Duration) -> anyhow::Resu
         match Store::connect(url.reveal(), &options).await {
             Ok(store) => return Ok(store),
             Err(error) if error.is_transient() && Instant::now() + CONNECT_PAUSE < deadline => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "waiting for postgres"
-                );
+                warn!(error = queue::describe(&error), "waiting for postgres");
                 sleep(CONNECT_PAUSE).await;
             }
             Err(error) => {
@@ -178,7 +175,7 @@ async fn keep_partitions(store: Store, clock: Clock, lifetime: Lifetime) {
         };
         if let Err(error) = ensured.await {
             warn!(
-                error = &error as &dyn std::error::Error,
+                error = queue::describe(&error),
                 "partitions could not be made"
             );
         }

@@ -163,7 +163,7 @@ impl Committer {
                 }
                 Err(WriteError::Passing(error)) if Instant::now() + pause < deadline => {
                     warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = queue::describe(&error),
                         rows = part.len(),
                         "submissions could not be written and are tried again"
                     );

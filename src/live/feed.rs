@@ -66,10 +66,7 @@ pub(crate) async fn run(
             },
         };
         if let Err(error) = pass_on(&store, &hub, &concerned).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "feeds could not be read"
-            );
+            warn!(error = queue::describe(&error), "feeds could not be read");
             sleep(PAUSE).await;
             next_poll = Instant::now();
         }

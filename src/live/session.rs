@@ -92,7 +92,7 @@ pub(super) async fn run(app: App, mut socket: WebSocket, admission: Admission) {
         End::Database(error) => {
             app.metrics.websocket_errors.inc();
             warn!(
-                error = &error as &dyn std::error::Error,
+                error = queue::describe(&error),
                 "a socket's feed could not be read"
             );
             close(&mut session.socket, code::INTERNAL, "try again").await;

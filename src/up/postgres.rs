@@ -7,8 +7,9 @@
 //! When `up` was killed, its Postgres may still run; the next start stops it in an orderly way. A
 //! pid file whose process is something else by now is removed.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,7 +39,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const STARTS_MAX: u32 = 3;
 
 /// Small and durable. `up` should be light; who needs more brings a Postgres of their own.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "shared_buffers=32MB",
@@ -46,6 +47,8 @@ const SETTINGS: [&str; 8] = [
     "max_wal_size=512MB",
     "max_logical_replication_workers=0",
     "log_min_messages=warning",
+    // Details of an error quote the rows it is about.
+    "log_error_verbosity=terse",
     "jit=off",
 ];
 
@@ -221,7 +224,12 @@ impl Cluster {
     }
 
     fn spawn(&self, port: u16) -> anyhow::Result<Child> {
-        let log = File::create(&self.log)
+        let log = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.log)
             .with_context(|| format!("could not write {}", self.log.display()))?;
         let mut command = self.command("postgres");
         command

@@ -1,24 +1,28 @@
--- Takes one due job of queues $1 that has seen two workers die. The engine asks for it only when
--- it holds nothing else, so that a job that kills its process takes no other down with it. Paused
--- queues are left out.
-with picked as (
-    select job.ctid
+-- Takes due jobs of queues $1 that have seen workers die. The engine asks for them only when it
+-- holds nothing else, so that a job that kills its process takes few others down with it: those that
+-- saw two die run in a group of up to $4, those that saw more run alone. Paused queues are left out.
+with suspect as (
+    select job.ctid, job.crashes, job.run_at
     from unnest($1::text[]) as q (queue)
     cross join lateral (
-        select job.ctid, job.run_at
+        select job.ctid, job.crashes, job.run_at
         from queue.jobs as job
         where job.state = 'available' and job.crashes >= 2
           and job.queue = q.queue and job.run_at <= coalesce($3, now())
         order by job.run_at
-        limit 1
+        limit $4
         for update skip locked
     ) as job
     where not exists (
         select from queue.queues as switch
         where switch.queue = q.queue and switch.paused_at is not null
     )
-    order by job.run_at
-    limit 1
+),
+picked as (
+    (select ctid, crashes, run_at from suspect where crashes = 2 order by run_at limit $4)
+    union all
+    (select ctid, crashes, run_at from suspect where crashes > 2
+         and not exists (select from suspect where crashes = 2) order by run_at limit 1)
 )
 update queue.jobs as job
 set state      = 'running',

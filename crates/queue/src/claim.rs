@@ -114,17 +114,31 @@ pub(crate) async fn claim(
     Ok(rows.into_iter().map(|row| row.into_lease(epoch)).collect())
 }
 
-/// Claims one job that has seen two workers die. Ask only while nothing else is held.
-pub(crate) async fn claim_suspect(
+/// Jobs that saw two workers die and run in one group.
+///
+/// The death of a worker that held thousands raises the count of all of them. To run each alone would
+/// hold up everything for minutes; of a group, one more death leaves these few to be run alone.
+const SUSPECTS_MAX: i64 = 64;
+
+/// Claims jobs that have seen two workers die, or one that saw more. Ask only while nothing else is
+/// held.
+pub(crate) async fn claim_suspects(
     db: &mut PgConnection,
     queues: &[String],
     epoch: Uuid,
     now: Option<DateTime<Utc>>,
-) -> Result<Option<Lease>, sqlx::Error> {
-    let row = sqlx::query_file_as!(ClaimedRow, "sql/claim_suspect.sql", queues, epoch, now)
-        .fetch_optional(db)
-        .await?;
-    Ok(row.map(|row| row.into_lease(epoch)))
+) -> Result<Vec<Lease>, sqlx::Error> {
+    let rows = sqlx::query_file_as!(
+        ClaimedRow,
+        "sql/claim_suspect.sql",
+        queues,
+        epoch,
+        now,
+        SUSPECTS_MAX
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.into_lease(epoch)).collect())
 }
 
 /// Whether any job that has seen two workers die waits in those of `queues` that are not paused.

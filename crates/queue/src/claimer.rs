@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::allot::{Share, Turns};
 use crate::chance::Chance;
-use crate::claim::{claim, claim_suspect, has_suspects, look_ahead};
+use crate::claim::{claim, claim_suspects, has_suspects, look_ahead};
 use crate::clock::Clock;
 use crate::config::QueueConfig;
 use crate::database::EnginePool;
@@ -245,13 +245,17 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         if self.held.load(Ordering::Acquire) > 0 {
             return Ok(true);
         }
-        let lease = claim_suspect(&mut tx, &queues, epoch.id, now).await?;
+        let leases = claim_suspects(&mut tx, &queues, epoch.id, now).await?;
         commit(tx, epoch).await?;
-        let Some(lease) = lease else { return Ok(false) };
-        info!(job.id = %lease.job_id, job.kind = lease.kind, crashes = lease.crashes,
-            "job that saw workers die is run alone");
+        if leases.is_empty() {
+            return Ok(false);
+        }
+        info!(
+            jobs = leases.len(),
+            "jobs that saw workers die are run apart"
+        );
         self.is_quarantined = true;
-        self.handover.claimed(vec![lease], epoch);
+        self.handover.claimed(leases, epoch);
         Ok(true)
     }
 

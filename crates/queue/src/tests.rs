@@ -16,7 +16,7 @@ use testkit::TestDatabase;
 use uuid::Uuid;
 
 use crate::allot::Share;
-use crate::claim::{claim, claim_suspect, look_ahead};
+use crate::claim::{claim, claim_suspects, look_ahead};
 use crate::control::{Cancelled, cancel};
 use crate::dead_letter::replay;
 use crate::finish::{Due, Exit, write_exits};
@@ -39,7 +39,7 @@ enum Step {
         epoch: u8,
         jobs: u32,
     },
-    ClaimSuspect {
+    ClaimSuspects {
         epoch: u8,
     },
     /// Ends leases, whether or not they are still held.
@@ -81,7 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..3_u8, prop::option::of(0..4_u8), any::<bool>(), 1..4_u16).prop_map(
             |(lane, key, later, max_attempts)| Step::Enqueue { lane, key, later, max_attempts }),
         5 => (0..3_u8, 1..4_u32).prop_map(|(epoch, jobs)| Step::Claim { epoch, jobs }),
-        2 => (0..3_u8).prop_map(|epoch| Step::ClaimSuspect { epoch }),
+        2 => (0..3_u8).prop_map(|epoch| Step::ClaimSuspects { epoch }),
         5 => finish.prop_map(|leases| Step::Finish { leases }),
         3 => (0..3_u8).prop_map(|epoch| Step::Crash { epoch }),
         1 => any::<usize>().prop_map(|job| Step::Cancel { job }),
@@ -181,7 +181,7 @@ impl Model {
                 self.enqueue(db, lane, key, later, max_attempts).await;
             }
             Step::Claim { epoch: of, jobs } => self.claim(db, epoch(of), jobs).await,
-            Step::ClaimSuspect { epoch: of } => self.claim_suspect(db, epoch(of)).await,
+            Step::ClaimSuspects { epoch: of } => self.claim_suspects(db, epoch(of)).await,
             Step::Finish { leases } => self.finish(db, leases).await,
             Step::Crash { epoch: of } => self.crash(db, epoch(of), epoch(of + 1)).await,
             Step::Cancel { job } => {
@@ -296,20 +296,31 @@ impl Model {
         }
     }
 
-    async fn claim_suspect(&mut self, db: &mut PgConnection, epoch: Uuid) {
+    async fn claim_suspects(&mut self, db: &mut PgConnection, epoch: Uuid) {
         let queues = [QUEUE.to_owned()];
-        let lease = claim_suspect(db, &queues, epoch, Some(self.now))
+        let leases = claim_suspects(db, &queues, epoch, Some(self.now))
             .await
             .unwrap();
-        let oldest = self
+        let suspects = self
             .open
             .values()
-            .filter(|job| job.epoch.is_none() && job.crashes >= 2 && job.run_at <= self.now)
+            .filter(|job| job.epoch.is_none() && job.crashes >= 2 && job.run_at <= self.now);
+        let mut group: Vec<_> = suspects
+            .clone()
+            .filter(|job| job.crashes == 2)
             .map(|job| job.run_at)
-            .min();
-        let claimed = lease.as_ref().map(|lease| self.open[&lease.job_id].run_at);
-        assert_eq!(claimed, oldest);
-        if let Some(lease) = lease {
+            .collect();
+        if group.is_empty() {
+            group.extend(suspects.map(|job| job.run_at).min());
+        }
+        let mut claimed: Vec<_> = leases
+            .iter()
+            .map(|lease| self.open[&lease.job_id].run_at)
+            .collect();
+        group.sort_unstable();
+        claimed.sort_unstable();
+        assert_eq!(claimed, group);
+        for lease in leases {
             self.claimed(lease);
         }
     }

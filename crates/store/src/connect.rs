@@ -16,7 +16,7 @@ use crate::{StoreError, partitions};
 /// The schema, as of this build.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// What the planner is told about our statements, all of which touch few rows by key.
+/// What our sessions are told: above all the planner, about statements that touch few rows by key.
 ///
 /// Prepared statements keep their plan. One made while a table was small would scan all of it, and
 /// go on doing so when it has grown: see [`settlement`](crate::settlement). Compiling a plan costs
@@ -24,11 +24,13 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 ///
 /// Behind a pooler settings of a session do not hold, but no plan is kept there either, so every
 /// execution is planned for the table as it is.
-const SESSION_SETTINGS: [(&str, &str); 4] = [
+const SESSION_SETTINGS: [(&str, &str); 5] = [
     ("jit", "off"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    // A process that is cut off in a transaction must not keep its locks until TCP gives up.
+    ("idle_in_transaction_session_timeout", "15000"),
 ];
 
 /// How a transaction begins behind a pooler, for writing and for reading.

@@ -20,6 +20,10 @@ use workers::{Context, Parts, Route, Running, WorkerLimits};
 /// Long enough for two busy cores.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+fn now() -> DateTime<Utc> {
+    Clock::system().now()
+}
+
 /// A store, and workers over it.
 struct Plant {
     store: Store,
@@ -61,7 +65,7 @@ impl Plant {
         channel: Channel,
         change: impl FnOnce(&mut NewNotification),
     ) -> NotificationId {
-        let now = Utc::now();
+        let now = now();
         let mut row = direct(user, channel, now);
         change(&mut row);
         let job = Route::Notification {
@@ -103,9 +107,7 @@ impl Plant {
             .iter()
             .map(|letter| letter.job_id)
             .collect();
-        workers::replay(&self.store, &ids, Utc::now())
-            .await
-            .unwrap();
+        workers::replay(&self.store, &ids, now()).await.unwrap();
     }
 
     async fn stop(self) {
@@ -168,7 +170,8 @@ async fn a_mail_refused_for_good_is_sent_after_its_replay() {
         detail: "550 5.7.1 not today".into(),
     };
     let provider = Arc::new(Scripted::failing(1, refused));
-    let plant = Plant::start(Channels::new().with(Channel::Email, provider.clone())).await;
+    let plant =
+        Plant::start(Channels::new().with(Channel::Email, Arc::clone(&provider) as _)).await;
     let id = plant.send("ada", Channel::Email, |_| {}).await;
     plant.becomes(id, Status::Failed).await;
     let letters = plant.dead_letters().await;
@@ -197,13 +200,13 @@ async fn a_direct_send_whose_routing_was_buried_is_routed_after_its_replay() {
         .send("ada", Channel::InApp, |row| row.status = Status::Failed)
         .await;
     let mut tx = plant.store.begin().await.unwrap();
-    store::replay::reopen_notifications(&mut tx, &[id, buried], Utc::now())
+    store::replay::reopen_notifications(&mut tx, &[id, buried], now())
         .await
         .unwrap();
     tx.commit().await.unwrap();
 
     let job = NewJob::new(
-        JobId::at(Utc::now()),
+        JobId::at(now()),
         workers::queues::ROUTE,
         &Route::Notification {
             notification_id: buried,

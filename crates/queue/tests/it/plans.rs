@@ -17,7 +17,7 @@ const STATEMENTS: [(&str, &str, &str); 6] = [
     (
         "claim_suspect",
         include_str!("../../sql/claim_suspect.sql"),
-        "'{work}', gen_random_uuid(), null",
+        "'{work}', gen_random_uuid(), null, 64",
     ),
     (
         "look_ahead",

@@ -165,6 +165,41 @@ async fn a_job_that_saw_two_nodes_die_runs_alone() {
     assert_eq!(events.entries().len(), 21);
 }
 
+/// The death of a node that held thousands makes suspects of all of them: run one by one, they would
+/// hold up everything for minutes.
+#[tokio::test]
+async fn jobs_that_saw_two_nodes_die_run_together_and_those_that_saw_three_after_them_alone() {
+    let kit = Kit::fresh().await;
+    kit.enqueue(&jobs(0..22)).await;
+    kit.execute(
+        "update queue.jobs set crashes = case when (payload ->> 'n')::int < 2 then 3 else 2 end",
+    )
+    .await;
+    let events = Journal::default();
+
+    let noted = events.clone();
+    let _node = kit
+        .node()
+        .start(move |n, lease| {
+            let noted = noted.clone();
+            async move {
+                noted.note((lease.crashes, "starts"));
+                // Others that were claimed with it start meanwhile.
+                tokio::time::sleep(swift().poll_max).await;
+                noted.note((lease.crashes, "ends"));
+                written(n)
+            }
+        })
+        .await;
+    kit.idle().await;
+
+    let entries = events.entries();
+    let group_starts = entries.iter().take_while(|entry| **entry == (2, "starts"));
+    assert!(group_starts.count() > 1, "{entries:?}");
+    let alone = [(3, "starts"), (3, "ends"), (3, "starts"), (3, "ends")];
+    assert_eq!(entries[40..], alone);
+}
+
 #[tokio::test]
 async fn a_paused_queue_runs_no_suspect_either() {
     let kit = Kit::fresh().await;

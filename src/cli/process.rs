@@ -9,7 +9,7 @@ use prometheus::Registry;
 use queue::{Bell, Clock, Database, Listener};
 use render::Templates;
 use store::api_keys::NewApiKey;
-use store::{Store, StoreOptions};
+use store::{Store, StoreError, StoreOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
@@ -23,8 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two tries to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often the partitions of the coming months are looked after. They are made two months ahead.
-const PARTITIONS_INTERVAL: Duration = Duration::from_hours(6);
+/// How often the tables are looked after. Partitions are made two months ahead.
+const UPKEEP_INTERVAL: Duration = Duration::from_hours(6);
 
 /// A process that is being put together.
 pub(super) struct Process {
@@ -95,7 +95,7 @@ impl Process {
             .spawn(listener.run(database, closing.clone()));
         lifetime
             .tasks
-            .spawn(keep_partitions(store.clone(), clock, lifetime.clone()));
+            .spawn(keep_tables(store.clone(), clock, lifetime.clone()));
         store
     }
 }
@@ -159,25 +159,37 @@ pub(super) async fn ensure_admin_key(
     Ok(())
 }
 
-/// Makes the partitions of the coming months, for as long as the process lives.
-async fn keep_partitions(store: Store, clock: Clock, lifetime: Lifetime) {
-    let mut ticks = interval(PARTITIONS_INTERVAL);
+/// Looks after the tables for as long as the process lives: partitions of the coming months are
+/// made, keys that have expired are removed. Every process does, for it is safe to do twice.
+async fn keep_tables(store: Store, clock: Clock, lifetime: Lifetime) {
+    let mut ticks = interval(UPKEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = lifetime.stopping.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let ensured = async {
-            let mut tx = store.begin().await?;
-            store::partitions::ensure(&mut tx, clock.now()).await?;
-            tx.commit().await
-        };
-        if let Err(error) = ensured.await {
+        if let Err(error) = upkeep(&store, &clock, &lifetime).await {
             warn!(
                 error = queue::describe(&error),
-                "partitions could not be made"
+                "upkeep of the tables failed"
             );
         }
     }
+}
+
+async fn upkeep(store: &Store, clock: &Clock, lifetime: &Lifetime) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    store::partitions::ensure(&mut tx, clock.now()).await?;
+    tx.commit().await?;
+    // In short transactions, until nothing is left or the process stops.
+    while !lifetime.stopping.is_cancelled() {
+        let mut tx = store.begin().await?;
+        let pruned = store::keys::prune_expired(&mut tx, clock.now()).await?;
+        tx.commit().await?;
+        if pruned == 0 {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -180,3 +180,38 @@ fn claims(ids: &[Uuid], owners: &HashMap<Uuid, Uuid>) -> Vec<KeyClaim> {
         })
         .collect()
 }
+
+/// Most keys of each table one call removes, so that it holds no lock for long.
+const PRUNED_MAX: i64 = 10_000;
+
+/// Removes keys that have expired, and answers how many. Ask again while it answers any.
+///
+/// An expired key means nothing: a fresh claim takes it over. Pruning only keeps the tables small.
+pub async fn prune_expired(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let events = sqlx::query!(
+        "delete from event_keys where (tenant_id, producer, event_id) in (
+             select tenant_id, producer, event_id from event_keys
+             where expires_at <= $1 order by expires_at limit $2 for update skip locked
+         )",
+        now,
+        PRUNED_MAX,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(during("prune event keys"))?;
+    let dedupes = sqlx::query!(
+        "delete from dedupe_keys where (tenant_id, type, dedupe_key) in (
+             select tenant_id, type, dedupe_key from dedupe_keys
+             where expires_at <= $1 order by expires_at limit $2 for update skip locked
+         )",
+        now,
+        PRUNED_MAX,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("prune dedupe keys"))?;
+    Ok(events.rows_affected() + dedupes.rows_affected())
+}

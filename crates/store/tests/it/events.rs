@@ -4,7 +4,9 @@ use chrono::{TimeDelta, Utc};
 use domain::{EventId, Severity, TenantId};
 use serde_json::json;
 use store::events::{NewEvent, insert_events, list_events_by_id};
-use store::keys::{DedupeKey, EventKey, KeyClaim, claim_dedupe_keys, claim_event_keys};
+use store::keys::{
+    DedupeKey, EventKey, KeyClaim, claim_dedupe_keys, claim_event_keys, prune_expired,
+};
 
 use crate::kit::Kit;
 
@@ -174,4 +176,23 @@ async fn a_payload_of_128_levels_is_read_back() {
     let found = list_events_by_id(&mut tx, &[row.id]).await.unwrap();
 
     assert_eq!(found[0].payload, row.payload);
+}
+
+#[tokio::test]
+async fn keys_are_pruned_once_they_have_expired_and_not_before() {
+    let kit = Kit::create().await;
+    let (mut expired, lasting) = (event_key(&kit, "old"), event_key(&kit, "recent"));
+    expired.expires_at = kit.now;
+    let mut tx = kit.store.begin().await.unwrap();
+    claim_event_keys(&mut tx, &[expired, lasting.clone()], kit.now)
+        .await
+        .unwrap();
+
+    let pruned = prune_expired(&mut tx, kit.now).await.unwrap();
+
+    assert_eq!(pruned, 1);
+    let claims = claim_event_keys(&mut tx, &[lasting], kit.now)
+        .await
+        .unwrap();
+    assert!(matches!(claims[..], [KeyClaim::DuplicateOf(_)]));
 }

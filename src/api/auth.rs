@@ -42,14 +42,6 @@ impl Caller {
         self.roles.iter().any(|role| role.includes(needed))
     }
 
-    /// Refuses whoever may not submit.
-    pub fn require_send(&self) -> Result<(), ApiError> {
-        if self.may(Role::Send) {
-            return Ok(());
-        }
-        Err(ApiError::forbidden("submitting needs the role `send`"))
-    }
-
     /// Whose notifications may be read: `None` means everybody's of the tenant.
     ///
     /// A user without the role `read` reads their own and may not name another.
@@ -88,6 +80,22 @@ impl FromRequestParts<App> for Caller {
         let credential = credential_of(&parts.headers)
             .ok_or_else(|| ApiError::unauthorized("send an API key or a user token"))?;
         app.authenticate(credential).await
+    }
+}
+
+/// A caller who may submit. Refused before the body is read.
+#[derive(Debug)]
+pub struct Sender(pub Caller);
+
+impl FromRequestParts<App> for Sender {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        if caller.may(Role::Send) {
+            return Ok(Self(caller));
+        }
+        Err(ApiError::forbidden("submitting needs the role `send`"))
     }
 }
 

@@ -10,7 +10,7 @@ use domain::{EventSubmission, FieldError, TenantId};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::auth::Caller;
+use super::auth::Sender;
 use super::batch::{Batch, ItemError};
 use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
@@ -34,10 +34,9 @@ pub(super) struct BatchSubmitted {
 
 pub(super) async fn submit(
     State(app): State<App>,
-    caller: Caller,
+    Sender(caller): Sender,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Submitted>, ApiError> {
-    caller.require_send()?;
     let event = EventSubmission::parse(body).map_err(ApiError::invalid)?;
     let event_id = event.event_id.clone();
     let row = Row::of_event(&caller.tenant_id, event, app.clock.now());
@@ -53,10 +52,9 @@ pub(super) async fn submit(
 
 pub(super) async fn submit_batch(
     State(app): State<App>,
-    caller: Caller,
+    Sender(caller): Sender,
     JsonBody(body): JsonBody<BATCH_BYTES_MAX>,
 ) -> Result<Json<BatchSubmitted>, ApiError> {
-    caller.require_send()?;
     let now = app.clock.now();
     let batch = Batch::read(body, "events", |item| read(&caller.tenant_id, item, now))?;
     let outcome = batch.submit(&app.intake).await?;

@@ -17,7 +17,7 @@ use store::StoreError;
 use store::deliveries::{Attempt, Delivery};
 use store::notifications::{Notification, NotificationFilter};
 
-use super::auth::Caller;
+use super::auth::{Caller, Sender};
 use super::batch::{Batch, ItemError};
 use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
@@ -43,10 +43,9 @@ pub(super) struct BulkSubmitted {
 
 pub(super) async fn submit(
     State(app): State<App>,
-    caller: Caller,
+    Sender(caller): Sender,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Submitted>, ApiError> {
-    caller.require_send()?;
     let row = read(&app, &caller.tenant_id, body, app.clock.now()).map_err(ApiError::invalid)?;
     let (id, status) = match app.intake.submit_one(row).await? {
         Answer::Accepted { id } => (id, Status::Pending.as_str()),
@@ -64,10 +63,9 @@ pub(super) async fn submit(
 
 pub(super) async fn submit_bulk(
     State(app): State<App>,
-    caller: Caller,
+    Sender(caller): Sender,
     JsonBody(body): JsonBody<BATCH_BYTES_MAX>,
 ) -> Result<Json<BulkSubmitted>, ApiError> {
-    caller.require_send()?;
     let now = app.clock.now();
     let batch = Batch::read(body, "notifications", |item| {
         read(&app, &caller.tenant_id, item, now)

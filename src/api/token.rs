@@ -204,7 +204,6 @@ mod tests {
 
         assert_eq!(caller.tenant_id.as_str(), "b1");
         assert_eq!(caller.roles, [Role::Read]);
-        assert!(caller.require_send().is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use domain::feed_token;
 use store::inbox::{FeedItem, FeedPosition};
 use store::{Store, StoreError};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -65,13 +65,23 @@ pub(crate) async fn run(
                 }
             },
         };
-        if let Err(error) = pass_on(&store, &hub, &concerned).await {
-            warn!(error = queue::describe(&error), "feeds could not be read");
+        let passed_on = timeout(READ_MAX, pass_on(&store, &hub, &concerned)).await;
+        let failed = match passed_on {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(queue::describe(&error)),
+            Err(elapsed) => Some(elapsed.to_string()),
+        };
+        if let Some(error) = failed {
+            warn!(error, "feeds could not be read");
             sleep(PAUSE).await;
             next_poll = Instant::now();
         }
     }
 }
+
+/// How long reading feeds may take before it is begun anew: a connection whose other end has vanished
+/// never answers, and this task serves every socket.
+const READ_MAX: Duration = Duration::from_secs(15);
 
 /// Joins a wake-up with those already waiting behind it.
 fn gather(first: &str, wake_ups: &mut Receiver<Arc<str>>) -> Concerned {

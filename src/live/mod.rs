@@ -39,9 +39,10 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// gigabyte.
 const READ_BUFFER_BYTES: usize = 4096;
 
-/// Bytes that may wait to be written to one socket. A notification carries its event's payload,
-/// and a body has at most 1 MiB.
-const WRITE_BUFFER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest frame that can be written to a socket: a notification carries its event's payload, which
+/// in a batch of 16 MiB may be nearly all of it, and grows where numbers are written anew. Frames
+/// are written one at a time, so this is a bound, not a buffer.
+const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What an ack changed.
 #[derive(Debug)]

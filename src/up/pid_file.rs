@@ -24,6 +24,11 @@ impl PidFile {
         Some(Self { pid, is_ready })
     }
 
+    /// Whether no process of that number exists. Where `/proc` does not tell, it is taken for alive.
+    pub(super) fn is_gone(&self) -> bool {
+        Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+
     /// Whether the process is alive and a Postgres on `dir`. Where `/proc` does not tell, it is
     /// taken for one: `pg_ctl` looks again.
     pub(super) fn is_server_of(&self, dir: &Path) -> bool {

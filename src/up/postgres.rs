@@ -273,8 +273,13 @@ impl Cluster {
         let Some(file) = PidFile::read(&self.dir) else {
             return Ok(());
         };
+        if file.is_gone() {
+            // Postgres deals with its own stale file, and knows better than we whether a child of
+            // the dead server still has the data in hand.
+            return Ok(());
+        }
         if !file.is_server_of(&self.dir) {
-            info!("removing the pid file of a server that is gone");
+            info!("removing a pid file whose number another program has got");
             return std::fs::remove_file(self.dir.join("postmaster.pid"))
                 .context("could not remove a stale postmaster.pid");
         }

@@ -93,6 +93,11 @@ async fn roles_decide_what_a_key_may_do() {
         .post_as("pr_read", "/v1/events", event.clone())
         .await
         .expect_problem(403);
+    // What it sends is not looked at, so it learns nothing about that either.
+    front
+        .post_as("pr_read", "/v1/events", json!(["not an event"]))
+        .await
+        .expect_problem(403);
     front
         .get_as("pr_read", "/v1/notifications")
         .await

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | Enqueued by | [`route`](crate::route), due at the notification's `send_at` |
 //! | Queue | `render` |
-//! | Attempts | 8 over about 6 hours, then dead |
+//! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rendering changes nothing outside; the message is written with the job's ending |
 //!
 //! A template that fails, fails again: the delivery has `failed` and the job is buried as

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | Enqueued by | [`deliver`], due after the backoff |
 //! | Queue | `retry` |
-//! | Attempts | 8 over about 6 hours, then dead |
+//! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | sends nothing; the next `deliver` job is written with this one's ending |
 //!
 //! A job of its own, because what to do next is decided when the wait is over, not when it began:

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | Enqueued by | intake, in the transaction that stores the event or the direct send |
 //! | Queue | `route` |
-//! | Attempts | 8 over about 6 hours, then dead |
+//! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rows are written with the job's ending; a run that is fenced off writes none |
 //!
 //! The decision is [`domain::route_event`] and [`domain::route_direct`]; this file turns the plan

@@ -12,12 +12,17 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::backend::{JobTask, message_of, task};
+use crate::clock::Clock;
 use crate::job::Job;
 use crate::lease::Held;
 use crate::outcome::{Ending, Failure};
 
 /// How long a load may take. One that hangs is on a connection that is dead and does not know it.
 const LOAD_MAX: Duration = Duration::from_secs(15);
+
+/// Loads of a careful job that may fail uncharged, and how long it waits after each.
+const CAREFUL_LOADS_MAX: i16 = 100;
+const CAREFUL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Pauses between tries of a load that failed, before its jobs are loaded one by one.
 const PAUSES: [Duration; 4] = [
@@ -35,6 +40,7 @@ pub(crate) async fn dispatch<J, L, E, P, F>(
     mut claims: mpsc::Receiver<Vec<Held<E>>>,
     tasks: mpsc::Sender<JobTask<J>>,
     prepare: P,
+    clock: Clock,
 ) where
     J: Job,
     L: Clone + Send + Sync + 'static,
@@ -44,7 +50,7 @@ pub(crate) async fn dispatch<J, L, E, P, F>(
 {
     while let Some(claim) = claims.recv().await {
         let (jobs, held) = parse::<J, E>(claim);
-        for (job, loaded, held) in load(jobs, held, &prepare).await {
+        for (job, loaded, held) in load(jobs, held, &prepare, &clock).await {
             // Room for every slot of the queue: this waits for nobody. It fails only when the
             // worker is gone; then the dropped lease gives the job back.
             if tasks.send(task(job, loaded, held)).await.is_err() {
@@ -73,7 +79,12 @@ fn parse<J: Job, E>(claim: Vec<Held<E>>) -> (Vec<J>, Vec<Held<E>>) {
     (jobs, kept)
 }
 
-async fn load<J, L, E, P, F>(jobs: Vec<J>, held: Vec<Held<E>>, prepare: &P) -> Vec<(J, L, Held<E>)>
+async fn load<J, L, E, P, F>(
+    jobs: Vec<J>,
+    held: Vec<Held<E>>,
+    prepare: &P,
+    clock: &Clock,
+) -> Vec<(J, L, Held<E>)>
 where
     J: Job,
     P: Fn(Vec<J>) -> F,
@@ -104,6 +115,12 @@ where
             Ok(loaded) => {
                 let one = std::iter::zip(loaded, [(job, held)]);
                 ready.extend(one.map(|(loaded, (job, held))| (job, loaded, held)));
+            }
+            // A careful job that never started must not look like one that may have acted.
+            Err(_) if held.is_careful() && held.lease().attempt < CAREFUL_LOADS_MAX => {
+                held.end(Ending::Snooze {
+                    until: clock.now() + CAREFUL_PAUSE,
+                });
             }
             Err(error) => {
                 held.end(Ending::Retry {

@@ -152,14 +152,15 @@ impl Epochs {
     }
 
     /// Takes note of a heartbeat: those not in `alive` were taken over.
-    pub(crate) fn beaten(&self, alive: &[Uuid]) {
+    ///
+    /// `sent` is when it was sent, not when it was answered: peers may count from then.
+    pub(crate) fn beaten(&self, alive: &[Uuid], sent: Instant) {
         let mut inner = self.lock();
-        let now = Instant::now();
-        inner.beat = now;
+        inner.beat = sent;
         inner.all.retain(|epoch| {
             let is_alive = alive.contains(&epoch.id);
             if is_alive {
-                *epoch.healthy_until() = now + self.healthy_within;
+                *epoch.healthy_until() = sent + self.healthy_within;
             } else {
                 epoch.fenced.cancel();
             }
@@ -170,6 +171,15 @@ impl Epochs {
         if is_gone {
             self.current.send_replace(None);
         }
+    }
+
+    /// Whether a fresh epoch is needed: the current one is fenced, abandoned, or was taken over. One
+    /// that merely has not beaten for a moment goes on with its next heartbeat.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock()
+            .all
+            .last()
+            .is_none_or(|epoch| epoch.fenced.is_cancelled() || epoch.superseded.is_cancelled())
     }
 
     /// Older epochs that hold nothing any more: their row can go.
@@ -276,7 +286,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1600)).await;
 
         assert!(epochs.claimable().is_none());
-        epochs.beaten(&[Uuid::from_u128(1)]);
+        epochs.beaten(&[Uuid::from_u128(1)], Instant::now());
         assert!(epochs.claimable().is_some());
     }
 
@@ -319,7 +329,7 @@ mod tests {
         let held = epoch(1);
         epochs.begin(Arc::clone(&held));
 
-        epochs.beaten(&[]);
+        epochs.beaten(&[], Instant::now());
 
         assert!(held.fenced.is_cancelled());
     }

@@ -15,7 +15,8 @@ use uuid::Uuid;
 /// take turns, so a million jobs of one cost another at most 1/32 of the throughput.
 pub const LANES: u8 = 32;
 
-/// Attempts a job has unless its kind says otherwise: about 6 hours with the default backoff.
+/// Attempts a job has unless its kind says otherwise: at most four minutes of waiting with the
+/// default backoff.
 pub const MAX_ATTEMPTS: u16 = 8;
 
 /// Identifies a job. A `UUIDv7`, made by whoever enqueues it.

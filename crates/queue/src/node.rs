@@ -97,8 +97,12 @@ impl<X: Effects> Node<X> {
             .entry(queue.to_owned())
             .or_default()
             .insert(J::KIND, claims);
-        self.dispatchers
-            .push(Box::pin(dispatch(claims_out, tasks, prepare)));
+        self.dispatchers.push(Box::pin(dispatch(
+            claims_out,
+            tasks,
+            prepare,
+            self.parts.clock.clone(),
+        )));
         self.parts.metrics.expect(queue, J::KIND);
         let run_seconds = self.parts.metrics.run_seconds(queue, J::KIND);
         JobBackend::new(tasks_out, self.parts.config.handler_timeout, run_seconds)

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -113,24 +113,15 @@ impl Pulse {
     /// One session, from connecting to its loss.
     async fn session(&self) -> Result<std::convert::Infallible, sqlx::Error> {
         let mut watch = Watch::default();
-        let is_locked = !self.database.is_lease_only;
-        let mut session = if is_locked {
-            Some(within(self.database.session()).await?)
+        let mut line = if self.database.is_lease_only {
+            Line::Pooled(self.pool.clone())
         } else {
-            None
+            Line::Direct(Box::new(within(self.database.session()).await?))
         };
-        self.begin(session.as_mut()).await?;
+        within(self.begin(&mut line)).await?;
         loop {
-            let step = async {
-                if let Some(db) = session.as_mut() {
-                    return self.step(db, &mut watch).await;
-                }
-                let mut tx = self.pool.begin().await?;
-                self.step(&mut tx, &mut watch).await?;
-                tx.commit().await
-            };
-            within(step).await?;
-            if self.epochs.claimable().is_none() && !self.epochs.is_stopping() {
+            within(self.step(&mut line, &mut watch)).await?;
+            if self.epochs.has_ended() && !self.epochs.is_stopping() {
                 // Fenced, taken over or abandoned: a fresh epoch begins with a fresh session.
                 return Err(sqlx::Error::WorkerCrashed);
             }
@@ -139,67 +130,73 @@ impl Pulse {
     }
 
     /// Starts an epoch; older ones whose jobs are still out get their lock back.
-    async fn begin(&self, session: Option<&mut PgConnection>) -> Result<(), sqlx::Error> {
+    async fn begin(&self, line: &mut Line) -> Result<(), sqlx::Error> {
         let epoch = Arc::new(Epoch::new(uuid_at(self.clock.now())));
         let (node, queues) = (&self.config.node, &self.queues);
-        if let Some(db) = session {
+        if let Line::Direct(db) = line {
             for older in self.epochs.ids() {
                 // Postgres may not have noticed yet that our old session is gone and still hold
                 // its lock there; the heartbeat protects the epoch meanwhile.
-                within(lock(db, older)).await?;
+                lock(db, older).await?;
             }
-            within(register(db, epoch.id, node, queues, true)).await?;
-        } else {
-            let mut tx = self.pool.begin().await?;
-            within(register(&mut tx, epoch.id, node, queues, false)).await?;
-            tx.commit().await?;
         }
+        let is_locked = matches!(line, Line::Direct(_));
+        let mut tx = line.begin().await?;
+        register(&mut tx, epoch.id, node, queues, is_locked).await?;
+        tx.commit().await?;
         info!(epoch = %epoch.id, node, "epoch begun");
         self.epochs.begin(epoch);
         self.bell.ring(JOBS_AVAILABLE, "");
         Ok(())
     }
 
-    /// One heartbeat, and one look at the peers.
-    async fn step(&self, db: &mut PgConnection, watch: &mut Watch) -> Result<(), sqlx::Error> {
-        let alive = beat(db, &self.epochs.ids()).await?;
-        self.epochs.beaten(&alive);
+    /// One heartbeat, and one look at the peers. What others or other tasks may rely on is
+    /// committed before they hear of it.
+    async fn step(&self, line: &mut Line, watch: &mut Watch) -> Result<(), sqlx::Error> {
+        // Peers count our silence from when the beat is written, which is not before now.
+        let sent = Instant::now();
+        let mut tx = line.begin().await?;
+        let alive = beat(&mut tx, &self.epochs.ids()).await?;
+        tx.commit().await?;
+        self.epochs.beaten(&alive, sent);
         let finished = self.epochs.take_finished();
+        let mut tx = line.begin().await?;
         if !finished.is_empty() {
-            retire(db, &finished).await?;
+            retire(&mut tx, &finished).await?;
         }
-        let peers = sight(db, &self.epochs.ids()).await?;
+        let peers = sight(&mut tx, &self.epochs.ids()).await?;
+        tx.commit().await?;
         let (silence, ttl) = (self.config.silence, self.config.lease_ttl);
         let now = Instant::now();
         for suspect in watch.observer.observe(&peers, now, silence, ttl) {
-            self.take_over_from(db, &suspect).await?;
+            self.take_over_from(line, &suspect).await?;
         }
         if watch
             .swept
             .is_none_or(|swept| swept.elapsed() >= self.config.silence)
         {
             watch.swept = Some(now);
-            self.sweep(db, watch).await?;
+            self.sweep(line, watch).await?;
         }
         Ok(())
     }
 
     async fn take_over_from(
         &self,
-        db: &mut PgConnection,
+        line: &mut Line,
         suspect: &crate::takeover::Suspect,
     ) -> Result<(), sqlx::Error> {
         let Some(own) = self.epochs.claimable() else {
             return Ok(());
         };
-        let mut tx = db.begin().await?;
+        let mut tx = line.begin().await?;
         let mut taken = take_over(&mut tx, suspect, own.id).await?;
         tx.commit().await?;
         while let Some(takeover) = taken.take() {
             let jobs: u64 = takeover.freed.values().sum();
             warn!(epoch = %suspect.epoch, jobs, "took over from a dead node");
             if takeover.has_more {
-                let mut tx = db.begin().await?;
+                let mut tx = line.begin().await?;
                 taken = Some(take_back(&mut tx, suspect.epoch, own.id).await?);
                 tx.commit().await?;
             }
@@ -210,8 +207,10 @@ impl Pulse {
 
     /// Takes back jobs that run nowhere: claimed by a statement that was committed after its epoch
     /// had been taken over, or skipped by a takeover because they were locked.
-    async fn sweep(&self, db: &mut PgConnection, watch: &mut Watch) -> Result<(), sqlx::Error> {
-        let orphans = orphans(db).await?;
+    async fn sweep(&self, line: &mut Line, watch: &mut Watch) -> Result<(), sqlx::Error> {
+        let mut tx = line.begin().await?;
+        let orphans = orphans(&mut tx).await?;
+        tx.commit().await?;
         watch.orphaned.retain(|epoch, _| orphans.contains(epoch));
         for epoch in orphans {
             let first_seen = *watch.orphaned.entry(epoch).or_insert_with(Instant::now);
@@ -222,7 +221,7 @@ impl Pulse {
             let Some(own) = self.epochs.claimable() else {
                 return Ok(());
             };
-            let mut tx = db.begin().await?;
+            let mut tx = line.begin().await?;
             let takeover = take_back(&mut tx, epoch, own.id).await?;
             tx.commit().await?;
             if !takeover.has_more {
@@ -242,6 +241,23 @@ impl Pulse {
         if !takeover.doomed.is_empty() {
             // Closed only at shutdown; then the rows stay with our epoch and a peer buries them.
             drop(self.doomed.send(takeover.doomed).await);
+        }
+    }
+}
+
+/// Where the transactions of the pulse run.
+enum Line {
+    /// The session whose lock says that the process lives.
+    Direct(Box<PgConnection>),
+    /// Any session: leases alone decide.
+    Pooled(EnginePool),
+}
+
+impl Line {
+    async fn begin(&mut self) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+        match self {
+            Self::Direct(db) => db.begin().await,
+            Self::Pooled(pool) => pool.begin().await,
         }
     }
 }

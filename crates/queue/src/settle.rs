@@ -118,6 +118,16 @@ impl<E> Next<'_, E> {
     }
 }
 
+/// Whether a settlement may have failed by its size: halves of it are tried then.
+fn is_slow(fault: &sqlx::Error) -> bool {
+    match fault {
+        sqlx::Error::PoolTimedOut => true,
+        // 57014: cancelled, by `statement_timeout`.
+        sqlx::Error::Database(error) => error.code().as_deref() == Some("57014"),
+        _ => false,
+    }
+}
+
 /// Abandons an epoch unless it is resolved, whether the commit failed, hung or was dropped.
 struct Doubt(Option<Arc<Epoch>>);
 
@@ -213,7 +223,7 @@ impl<X: Effects> Settler<X> {
                         "settlement given up, the pool is closed"
                     );
                 }
-                Err(fault) if is_passing(&fault) => {
+                Err(fault) if is_passing(&fault) && !(is_slow(&fault) && group.len() > 1) => {
                     warn!(
                         error = describe(&fault),
                         jobs = group.len(),

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::timeout;
 
 use crate::error::during;
 use crate::{StoreError, partitions};
@@ -32,6 +33,9 @@ const SESSION_SETTINGS: [(&str, &str); 5] = [
     // A process that is cut off in a transaction must not keep its locks until TCP gives up.
     ("idle_in_transaction_session_timeout", "15000"),
 ];
+
+/// How long a connection may take to answer when it comes back to the pool.
+const RELEASE: Duration = Duration::from_secs(5);
 
 /// How a transaction begins behind a pooler, for writing and for reading.
 ///
@@ -84,6 +88,15 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout)
+            // A query that was given up because it hung leaves a connection that hangs too.
+            .after_release(|db, _| {
+                Box::pin(async {
+                    let alive = timeout(RELEASE, db.ping()).await;
+                    alive
+                        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+                        .map(|()| true)
+                })
+            })
             .connect_with(connect)
             .await
             .map_err(during("connect to the database"))?;

@@ -49,13 +49,17 @@ impl StoreError {
 /// Whether `error` says nothing about the data: see [`StoreError::is_transient`].
 ///
 /// Class 08 is a broken connection, 40 a rolled-back transaction, 53 a lack of resources, 57 an
-/// operator's intervention, such as a stopping server.
+/// operator's intervention, such as a stopping server, 58 the system's failure.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            ["08", "40", "53", "57"]
+            let is_class = ["08", "40", "53", "57", "58"]
                 .iter()
-                .any(|class| code.starts_with(class))
+                .any(|class| code.starts_with(class));
+            // A standby that is being promoted; a transaction that idled for too long.
+            is_class
+                || matches!(code.as_ref(), "25006" | "25P03")
+                || lacks_partition(database.as_ref())
         }),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
@@ -65,6 +69,12 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         _ => false,
     }
+}
+
+/// Whether a row found no partition: ours to make, not the submitter's fault.
+fn lacks_partition(database: &dyn sqlx::error::DatabaseError) -> bool {
+    database.code().as_deref() == Some("23514")
+        && database.message().starts_with("no partition of relation")
 }
 
 /// Names what was being done when a statement failed; for `map_err`.

@@ -192,10 +192,13 @@ pub async fn prune_expired(
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let events = sqlx::query!(
-        "delete from event_keys where (tenant_id, producer, event_id) in (
+        "with expired as materialized (
              select tenant_id, producer, event_id from event_keys
              where expires_at <= $1 order by expires_at limit $2 for update skip locked
-         )",
+         )
+         delete from event_keys as key using expired
+         where key.tenant_id = expired.tenant_id and key.producer = expired.producer
+           and key.event_id = expired.event_id",
         now,
         PRUNED_MAX,
     )
@@ -203,10 +206,13 @@ pub async fn prune_expired(
     .await
     .map_err(during("prune event keys"))?;
     let dedupes = sqlx::query!(
-        "delete from dedupe_keys where (tenant_id, type, dedupe_key) in (
+        "with expired as materialized (
              select tenant_id, type, dedupe_key from dedupe_keys
              where expires_at <= $1 order by expires_at limit $2 for update skip locked
-         )",
+         )
+         delete from dedupe_keys as key using expired
+         where key.tenant_id = expired.tenant_id and key.type = expired.type
+           and key.dedupe_key = expired.dedupe_key",
         now,
         PRUNED_MAX,
     )

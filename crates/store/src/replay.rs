@@ -21,6 +21,8 @@ pub struct Reopened {
 ///
 /// The one way back in the status lattice: `failed` says that nobody will try again, and an operator
 /// has just said the contrary. What was delivered meanwhile, cancelled or expired stays as it is.
+/// Attempts with the provider go on counting, so a send whose attempts were used up gets one more
+/// per replay.
 pub async fn reopen_deliveries(
     connection: &mut PgConnection,
     reopened: &[Reopened],
@@ -46,8 +48,7 @@ pub async fn reopen_deliveries(
          )
          update notifications as notification
          set status = 'queued', updated_at = $3
-         where notification.id in (select notification_id from reopened)
-           and notification.status = 'failed'",
+         where notification.id in (select notification_id from reopened)",
         &ids,
         &jobs,
         now,

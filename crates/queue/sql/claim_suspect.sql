@@ -1,6 +1,7 @@
 -- Takes due jobs of queues $1 that have seen workers die. The engine asks for them only when it
--- holds nothing else, so that a job that kills its process takes few others down with it: those that
--- saw two die run in a group of up to $4, those that saw more run alone. Paused queues are left out.
+-- holds nothing else, so that a job that kills its process takes few others down with it: those
+-- that saw two die run in a group of up to $4, those that saw more run alone. Paused queues are
+-- left out.
 with suspect as (
     select job.ctid, job.crashes, job.run_at
     from unnest($1::text[]) as q (queue)

@@ -39,6 +39,9 @@ const USERS: u64 = 10_000;
 /// At `max`: events accepted but not delivered before the generator pauses.
 const ON_THEIR_WAY_MAX: u64 = 6000;
 
+/// Time between two counts of what was delivered: a count of all feeds costs 2 ms.
+const WATCH: Duration = Duration::from_millis(100);
+
 /// Pause between two probes.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -211,7 +214,7 @@ async fn watch(
         course
             .delivered
             .store(totals(&mut db).await?.arrived, Ordering::Release);
-        sleep(Duration::from_millis(50)).await;
+        sleep(WATCH).await;
     }
     let (before, first) = (gauge::read(&mut db).await?, totals(&mut db).await?.arrived);
     let started = Instant::now();
@@ -224,7 +227,7 @@ async fn watch(
         }
         last = totals(&mut db).await?.arrived;
         course.delivered.store(last, Ordering::Release);
-        sleep(Duration::from_millis(50)).await;
+        sleep(WATCH).await;
     }
     let seconds = started.elapsed().as_secs_f64();
     let after = gauge::read(&mut db).await?;
@@ -253,7 +256,7 @@ async fn drain(store: &Store, course: &Course) -> anyhow::Result<u64> {
             Instant::now() < deadline,
             "{delivered} of {accepted} were delivered"
         );
-        sleep(Duration::from_millis(50)).await;
+        sleep(WATCH).await;
     }
 }
 

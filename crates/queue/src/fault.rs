@@ -22,6 +22,41 @@ pub fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// How a settlement came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettlementFault {
+    /// There was no connection to begin on.
+    #[error("no connection to settle on")]
+    NotBegun(#[source] sqlx::Error),
+    /// A statement or the COMMIT was refused, or its answer lost.
+    #[error(transparent)]
+    Failed(sqlx::Error),
+    #[error("the settlement hung")]
+    Hung,
+}
+
+impl SettlementFault {
+    /// Whether the same settlement may succeed when it is tried again.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NotBegun(error) | Self::Failed(error) => is_passing(error),
+            Self::Hung => true,
+        }
+    }
+
+    /// Whether it may have failed by its size, so that halves of it are tried. A database that is
+    /// away says nothing about that, however long it is.
+    pub(crate) fn may_be_its_size(&self) -> bool {
+        match self {
+            Self::NotBegun(_) => false,
+            // 57014: cancelled, by `statement_timeout`.
+            Self::Failed(sqlx::Error::Database(error)) => error.code().as_deref() == Some("57014"),
+            Self::Failed(_) => false,
+            Self::Hung => true,
+        }
+    }
+}
+
 /// The error with its causes, without U+0000, at most 2 KiB: fit for a text column.
 pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -80,5 +115,14 @@ mod tests {
         )));
         assert!(is_passing(&sqlx::Error::PoolTimedOut));
         assert!(!is_passing(&sqlx::Error::RowNotFound));
+    }
+
+    #[test]
+    fn an_outage_says_nothing_about_the_size_of_a_settlement() {
+        let away = SettlementFault::NotBegun(sqlx::Error::PoolTimedOut);
+        let hung = SettlementFault::Hung;
+
+        assert!(away.is_passing() && !away.may_be_its_size());
+        assert!(hung.is_passing() && hung.may_be_its_size());
     }
 }

@@ -97,8 +97,8 @@ impl<E> Handover<E> {
                 }
                 continue;
             };
-            // The channel has room for one batch per slot, so it is never full; a closed one means
-            // that the node stops, and dropping the leases gives the jobs back.
+            // Dropping the leases gives the jobs back: when the node stops and the channel is closed,
+            // or when it is full, which takes more than 4096 slots, each of them a batch.
             drop(entry.try_send(batch));
         }
     }

@@ -28,7 +28,7 @@ use crate::database::EnginePool;
 use crate::effects::Effects;
 use crate::enqueue::{enqueue, enqueue_running};
 use crate::epoch::{Epoch, Epochs};
-use crate::fault::{describe, is_passing, storable};
+use crate::fault::{SettlementFault, describe, storable};
 use crate::finish::{Due, Exit, write_exits};
 use crate::handover::Handover;
 use crate::job::NewJob;
@@ -118,16 +118,6 @@ impl<E> Next<'_, E> {
     }
 }
 
-/// Whether a settlement may have failed by its size: halves of it are tried then.
-fn is_slow(fault: &sqlx::Error) -> bool {
-    match fault {
-        sqlx::Error::PoolTimedOut => true,
-        // 57014: cancelled, by `statement_timeout`.
-        sqlx::Error::Database(error) => error.code().as_deref() == Some("57014"),
-        _ => false,
-    }
-}
-
 /// Abandons an epoch unless it is resolved, whether the commit failed, hung or was dropped.
 struct Doubt(Option<Arc<Epoch>>);
 
@@ -213,17 +203,17 @@ impl<X: Effects> Settler<X> {
         ];
         let mut pause = Duration::from_millis(20);
         while let Some(mut group) = groups.pop() {
-            // One that hangs for a whole lease is on a connection that is dead and does not know it.
-            let committed = timeout(self.config.lease_ttl, self.commit(&group)).await;
-            match committed.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            match self.attempt(&group).await {
                 Ok(()) => pause = Duration::from_millis(20),
-                Err(sqlx::Error::PoolClosed) => {
+                Err(SettlementFault::NotBegun(sqlx::Error::PoolClosed)) => {
                     error!(
                         jobs = group.len(),
                         "settlement given up, the pool is closed"
                     );
                 }
-                Err(fault) if is_passing(&fault) && !(is_slow(&fault) && group.len() > 1) => {
+                Err(fault)
+                    if fault.is_passing() && !(fault.may_be_its_size() && group.len() > 1) =>
+                {
                     warn!(
                         error = describe(&fault),
                         jobs = group.len(),
@@ -357,11 +347,28 @@ impl<X: Effects> Settler<X> {
         Ok(next)
     }
 
+    /// Tries to commit once. Getting a connection and the transaction each have a lease's time: one
+    /// that hangs longer is on a connection that is dead and does not know it.
+    async fn attempt(&self, group: &[Settled<X::Effect>]) -> Result<(), SettlementFault> {
+        let patience = self.config.lease_ttl;
+        let tx = timeout(patience, self.pool.begin())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(SettlementFault::NotBegun)?;
+        timeout(patience, self.commit(tx, group))
+            .await
+            .map_err(|_| SettlementFault::Hung)?
+            .map_err(SettlementFault::Failed)
+    }
+
     /// One transaction: endings, effects of the survivors, follow-up jobs of the survivors.
-    async fn commit(&self, group: &[Settled<X::Effect>]) -> Result<(), sqlx::Error> {
+    async fn commit(
+        &self,
+        mut tx: Transaction<'static, Postgres>,
+        group: &[Settled<X::Effect>],
+    ) -> Result<(), sqlx::Error> {
         let started = Instant::now();
         let now = self.clock.fixed();
-        let mut tx = self.pool.begin().await?;
         let exits: Vec<(&Lease, &Exit)> = group
             .iter()
             .map(|settled| (&settled.ended.lease, &settled.exit))

@@ -99,10 +99,10 @@ pub async fn list_events_by_id(
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
-        select id, tenant_id, created_at, event_id, producer, type as kind, severity,
-               payload as "payload: Document<Value>"
-        from events
-        where id = any($1::uuid[])
+        select event.id, event.tenant_id, event.created_at, event.event_id, event.producer,
+               event.type as kind, event.severity, event.payload as "payload: Document<Value>"
+        from unnest($1::uuid[]) as wanted (id)
+        join events as event on event.id = wanted.id
         "#,
         &ids,
     )

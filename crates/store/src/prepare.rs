@@ -1,6 +1,9 @@
 //! Reads what a whole claim of jobs needs, in one statement for each kind.
 //!
 //! Rows that are gone are left out of the answer; the job that asked for one has nothing to do.
+//!
+//! Ids are joined rather than compared with `any`: that would look up each of them in every
+//! partition, where the join looks only in the one that can have it.
 
 use chrono::{DateTime, Utc};
 use domain::{
@@ -96,10 +99,10 @@ pub async fn load_for_render(
                notification.delivery_count, event.id as "event_row_id?",
                event.event_id as "event_id?", event.type as "event_kind?",
                event.created_at as "event_created_at?", event.payload as "payload?: Document<Value>"
-        from deliveries as delivery
+        from unnest($1::uuid[]) as wanted (id)
+        join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
         left join events as event on event.id = notification.event_id
-        where delivery.id = any($1::uuid[])
         "#,
         &ids,
     )
@@ -166,9 +169,9 @@ pub async fn load_for_deliver(
                notification.is_test, notification.delivery_count,
                case when delivery.channel <> 'in_app' then delivery.message end
                    as "message: Document<Message>"
-        from deliveries as delivery
+        from unnest($1::uuid[]) as wanted (id)
+        join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
-        where delivery.id = any($1::uuid[])
         "#,
         &ids,
     )

@@ -48,11 +48,12 @@ pub(super) async fn lock_deliveries<'a>(
 ) -> Result<Vec<DeliveryRow<'a>>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select id, notification_id, status, attempts, job_id
-        from deliveries
-        where id = any($1::uuid[])
-        order by id
-        for no key update
+        select delivery.id, delivery.notification_id, delivery.status, delivery.attempts,
+               delivery.job_id
+        from unnest($1::uuid[]) as changed (id)
+        join deliveries as delivery on delivery.id = changed.id
+        order by delivery.id
+        for no key update of delivery
         "#,
         ids,
     )
@@ -261,11 +262,11 @@ pub(super) async fn lock_notifications(
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     sqlx::query!(
         r#"
-        select id
-        from notifications
-        where id = any($1::uuid[])
-        order by id
-        for no key update
+        select notification.id
+        from unnest($1::uuid[]) as shared (id)
+        join notifications as notification on notification.id = shared.id
+        order by notification.id
+        for no key update of notification
         "#,
         &ids,
     )

@@ -29,7 +29,7 @@ pub(crate) struct Front {
     pub(crate) lifetime: Lifetime,
     pub(crate) client: reqwest::Client,
     /// Dropped last, when nothing uses it any more.
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Front {
@@ -85,7 +85,7 @@ impl Front {
             address,
             lifetime,
             client: reqwest::Client::new(),
-            _database: database,
+            database,
         };
         front.create_key(ADMIN_KEY, "default", &[Role::Admin]).await;
         front
@@ -154,6 +154,10 @@ impl Front {
     pub(crate) async fn get_as(&self, credential: &str, path: &str) -> Answer {
         let request = self.client.get(self.url(path)).bearer_auth(credential);
         Answer::of(request.send().await.unwrap()).await
+    }
+
+    pub(crate) fn database_url(&self) -> &str {
+        self.database.url()
     }
 
     /// Rows of a table.

@@ -7,6 +7,11 @@
     reason = "tests stop at the first surprise, and read the clock and the environment"
 )]
 
+use std::time::Duration;
+
+/// How long a test waits for what must come: far longer than it takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
 mod access;
 mod bad_input;
 mod cli;
@@ -14,9 +19,11 @@ mod crash;
 mod ctrl_c;
 mod events;
 mod front;
+mod house;
 mod intake;
 mod live;
 mod notifications;
+mod outbox;
 mod proxy;
 mod shutdown;
 mod socket;

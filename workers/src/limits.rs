@@ -12,7 +12,7 @@ pub struct WorkerLimits {
 
 impl Default for WorkerLimits {
     fn default() -> Self {
-        Self { concurrency: 64 }
+        Self { concurrency: 256 }
     }
 }
 
@@ -20,20 +20,18 @@ impl Default for WorkerLimits {
 /// while the next is on its way and the settlement of the last is under way.
 const COMPUTED_AHEAD: usize = 1500;
 
-/// Jobs claimed ahead of a free sender.
-const SENT_AHEAD: usize = 200;
-
 impl WorkerLimits {
     /// The limits of one queue.
     ///
-    /// Routing, rendering and in-app delivery wait for nobody, so many are held at once. An outside
-    /// channel is bounded by its provider; sms and voice are claimed into free senders only, since
-    /// a message that may have gone out must not be sent again unasked.
+    /// Routing, rendering and in-app delivery wait for nobody, so many are held at once. The senders
+    /// of an outside channel wait for its destinations, so these share them, and nothing is claimed
+    /// ahead. Sms and voice are claimed durably as well, since a message that may have gone out must
+    /// not be sent again unasked.
     pub(crate) fn of(self, queue: &str) -> Limits {
         match Channel::parse(queue) {
             None | Some(Channel::InApp) => Limits::new(256, COMPUTED_AHEAD),
-            Some(Channel::Sms | Channel::Voice) => Limits::careful(self.concurrency),
-            Some(_) => Limits::new(self.concurrency, SENT_AHEAD),
+            Some(Channel::Sms | Channel::Voice) => Limits::careful(self.concurrency).shared(),
+            Some(_) => Limits::new(self.concurrency, 0).shared(),
         }
     }
 }

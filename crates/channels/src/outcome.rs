@@ -8,6 +8,8 @@ pub struct Receipt {
     pub status: ReceiptStatus,
     /// The provider's own id, by which its later reports are matched.
     pub provider_message_id: Option<String>,
+    /// What the provider answered: capped, without addresses.
+    pub response: Option<String>,
 }
 
 /// How far the message is known to have come.

@@ -31,7 +31,7 @@ pub use id::{DeliveryId, EventId, NotificationId, TenantId, UserId};
 pub use message::Message;
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
-pub use retry::RetryPolicy;
+pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
     DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,

@@ -39,6 +39,20 @@ impl RetryPolicy {
         }
     }
 
+    /// What is wrong with it, if anything is.
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.attempts_max == 0 {
+            Some("attempts must be at least 1")
+        } else if self.base.is_zero() {
+            // Without a wait, all attempts would be over before the receiver has restarted.
+            Some("first_wait must be longer than nothing")
+        } else if self.base > self.cap {
+            Some("first_wait must not be longer than longest_wait")
+        } else {
+            None
+        }
+    }
+
     /// The wait after failed attempt number `attempt`, counted from 1; `None` when it was the last.
     ///
     /// `chance` in `0.0..1.0` comes from the caller's random numbers.
@@ -53,6 +67,27 @@ impl RetryPolicy {
             .checked_pow(doublings)
             .and_then(|factor| self.base.checked_mul(factor))
             .map_or(self.cap, |wait| wait.min(self.cap))
+    }
+}
+
+/// The policy of every channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicies([RetryPolicy; Channel::ALL.len()]);
+
+impl RetryPolicies {
+    /// What `policy_of` answers for each channel.
+    pub fn new(policy_of: impl FnMut(Channel) -> RetryPolicy) -> Self {
+        Self(Channel::ALL.map(policy_of))
+    }
+
+    pub fn of(&self, channel: Channel) -> RetryPolicy {
+        self.0[channel as usize]
+    }
+}
+
+impl Default for RetryPolicies {
+    fn default() -> Self {
+        Self::new(RetryPolicy::of)
     }
 }
 

@@ -63,6 +63,7 @@ mod metrics;
 pub mod node;
 pub mod outcome;
 mod pulse;
+mod room;
 mod settle;
 mod takeover;
 #[cfg(test)]

@@ -22,6 +22,7 @@ impl Provider for Outbox {
         Ok(Receipt {
             status: ReceiptStatus::Sent,
             provider_message_id: None,
+            response: None,
         })
     }
 }

@@ -197,6 +197,7 @@ impl Front {
                     body: "Body".to_owned(),
                     body_html: None,
                     data: Some(json!({"order": title})),
+                    mail: None,
                 }),
                 template: None,
                 locale: None,

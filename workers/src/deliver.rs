@@ -125,6 +125,9 @@ async fn send(row: &ToDeliver, cx: &Context, lease: LeaseInfo) -> Outcome<Effect
         channel: row.channel,
         address: row.address.clone(),
         message,
+        kind: row.kind.clone(),
+        created_at: row.created_at,
+        sent_at: started_at,
     };
     let answer = cx.channels.send(provider, &outgoing).await;
     attempt.finished_at = cx.clock.now();

@@ -23,8 +23,10 @@
 mod message;
 mod outbox;
 mod outcome;
+mod redact;
 mod registry;
 mod scripted;
+mod secret;
 
 use async_trait::async_trait;
 
@@ -33,6 +35,7 @@ pub use outbox::Outbox;
 pub use outcome::{Receipt, ReceiptStatus, SendError};
 pub use registry::{Channels, SEND_TIMEOUT};
 pub use scripted::Scripted;
+pub use secret::Secret;
 
 /// A company or protocol that carries a channel.
 #[async_trait]

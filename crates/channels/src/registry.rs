@@ -9,8 +9,11 @@ use tracing::Instrument;
 
 use crate::{Outbox, Outgoing, Provider, Receipt, SendError};
 
-/// How long a provider may take over one message. Above the slowest answer of a mail server that
-/// scans while the client waits, below the patience of a shutdown.
+/// How long a provider may take over one message, whatever it does.
+///
+/// A backstop: providers bound their own stages in less, because only they can tell a server that
+/// could not be reached from one that took the message and never answered. Below the patience of a
+/// shutdown.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The providers of this process, one per channel.
@@ -63,7 +66,8 @@ impl Channels {
         self.providers.get(&channel).map(AsRef::as_ref)
     }
 
-    /// Hands a message to `provider`, for at most the timeout.
+    /// Hands a message to `provider`, for at most the timeout. What comes back is free of
+    /// addresses, whatever the provider quoted.
     ///
     /// # Cancel safety
     ///
@@ -80,13 +84,17 @@ impl Channels {
             delivery.id = %outgoing.delivery_id,
         );
         let sending = provider.send(outgoing).instrument(span);
-        tokio::time::timeout(self.timeout, sending)
+        let answer = tokio::time::timeout(self.timeout, sending)
             .await
             .unwrap_or_else(|_| {
                 Err(SendError::Unknown {
                     detail: format!("no answer within {:?}", self.timeout),
                 })
-            })
+            });
+        let address = outgoing.address.as_deref();
+        answer
+            .map(|receipt| receipt.redacted(address))
+            .map_err(|error| error.redacted(address))
     }
 }
 
@@ -105,8 +113,9 @@ mod tests {
     use crate::Scripted;
 
     fn outgoing() -> Outgoing {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         Outgoing {
-            delivery_id: DeliveryId::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap()),
+            delivery_id: DeliveryId::at(now),
             channel: Channel::Sms,
             address: Some("+4912345".into()),
             message: Message {
@@ -114,7 +123,11 @@ mod tests {
                 body: "Hi".into(),
                 body_html: None,
                 data: None,
+                mail: None,
             },
+            kind: "order.filled".into(),
+            created_at: now,
+            sent_at: now,
         }
     }
 
@@ -157,5 +170,20 @@ mod tests {
         assert_eq!(channels.send(provider, &outgoing()).await, Err(refused));
         assert!(channels.send(provider, &outgoing()).await.is_ok());
         assert_eq!(scripted.given().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_quotes_the_address_is_stored_without_it() {
+        let quoting = SendError::Rejected {
+            detail: "+4912345 is not served, ask desk@example.com".into(),
+        };
+        let channels = Channels::new();
+
+        let answer = channels
+            .send(&Scripted::failing(1, quoting), &outgoing())
+            .await;
+
+        let detail = "… is not served, ask …".to_owned();
+        assert_eq!(answer, Err(SendError::Rejected { detail }));
     }
 }

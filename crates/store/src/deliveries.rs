@@ -142,6 +142,16 @@ pub async fn list_attempts(
         .collect()
 }
 
+/// How many attempts were accepted, of all there are. Reads them all: for benchmarks.
+pub async fn accepted_total(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from attempts where status in ('sent', 'delivered')"#
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(during("count what was accepted"))
+}
+
 /// The smallest id that a delivery of these notifications can have.
 ///
 /// A delivery is planned after its notification was accepted, by a clock at most a day behind. The

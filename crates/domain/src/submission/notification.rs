@@ -157,7 +157,9 @@ fn data(fields: &mut Fields, channels: &[Channel]) -> Option<Value> {
     if channels.contains(&Channel::Email)
         && let Err(errors) = MailParts::from_data(&data)
     {
-        errors.into_iter().for_each(|error| fields.report(error));
+        for error in errors {
+            fields.report(error);
+        }
     }
     Some(data)
 }

@@ -7,6 +7,8 @@ mod bench;
 mod completions;
 mod config;
 mod dead_letters;
+mod doctor;
+mod jobs;
 mod keys;
 mod migrate;
 mod output;
@@ -75,6 +77,11 @@ enum Command {
     /// List, show and replay jobs that gave up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Show one job, or cancel it.
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Say what is wrong with this installation and what to do about it.
+    Doctor(doctor::Args),
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -108,6 +115,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             completions::run(args)?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Doctor(args) => return doctor::run(&common, args).await,
         _ => {}
     }
     let mut loaded = common.load()?;
@@ -134,8 +142,9 @@ async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Jobs(command) => jobs::run(&config, command).await?,
         // Done already, before there was a configuration.
-        Command::Config(_) | Command::Completions(_) => {}
+        Command::Config(_) | Command::Completions(_) | Command::Doctor(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -132,7 +132,11 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<boo
             let Some(found) = found else {
                 bail!("there is no dead letter {id}; `postrider dead-letters list` shows them");
             };
-            show(&found, json)?;
+            if json {
+                say_json(&found)?;
+            } else {
+                say_dead_letter(&found)?;
+            }
             Ok(true)
         }
         Command::Replay {
@@ -142,6 +146,8 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<boo
             rate,
             json,
         } => {
+            let ids: BTreeSet<JobId> = ids.into_iter().collect();
+            let ids: Vec<JobId> = ids.into_iter().collect();
             let named = ids.len();
             let found = find_all(&store, &filter.into_queue(ids)).await?;
             let matched = found.len();
@@ -232,14 +238,13 @@ fn list(found: &[DeadLetter], json: bool) -> anyhow::Result<()> {
     )
 }
 
-fn show(letter: &DeadLetter, json: bool) -> anyhow::Result<()> {
-    if json {
-        return say_json(letter);
-    }
+/// Writes one dead letter with all its errors.
+pub(super) fn say_dead_letter(letter: &DeadLetter) -> anyhow::Result<()> {
     say(&format!(
         "{} {} on {}",
         letter.job_id, letter.kind, letter.queue
     ))?;
+    say("state     dead")?;
     say(&format!("reason    {}", letter.reason))?;
     say(&format!(
         "enqueued  {}",
@@ -252,11 +257,12 @@ fn show(letter: &DeadLetter, json: bool) -> anyhow::Result<()> {
         letter.died_at.to_rfc3339_opts(SecondsFormat::Millis, true)
     ))?;
     say(&format!("payload   {}", letter.payload))?;
-    let errors = letter
-        .errors
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    say_errors(&letter.errors)
+}
+
+/// Writes the errors of a job, oldest first.
+pub(super) fn say_errors(errors: &Value) -> anyhow::Result<()> {
+    let errors = errors.as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |entry: &Value, field: &str| match &entry[field] {
         Value::String(text) => text.clone(),
         other => other.to_string(),

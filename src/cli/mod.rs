@@ -4,7 +4,11 @@
 //! do; output for people or programs goes to stdout.
 
 mod bench;
+mod completions;
+mod config;
 mod dead_letters;
+mod doctor;
+mod jobs;
 mod keys;
 mod migrate;
 mod output;
@@ -22,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Secret};
+use crate::config::{Config, ConfigError, Loaded};
 use crate::telemetry;
 use crate::up::{DATA_DIR_DEFAULT, read_secret};
 
@@ -39,6 +43,9 @@ struct Cli {
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
+    /// The configuration file; `postrider.yaml` is read without being named, if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where `up` keeps its data. Other commands find its database there when `DATABASE_URL` is
     /// not set.
     #[arg(long, global = true, default_value = DATA_DIR_DEFAULT, value_name = "DIR")]
@@ -70,6 +77,16 @@ enum Command {
     /// List, show and replay jobs that gave up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Show one job, or cancel it.
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Say what is wrong with this installation and what to do about it.
+    Doctor(doctor::Args),
+    /// Check and show the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Write what a shell needs to complete commands.
+    Completions(completions::Args),
 }
 
 /// Reads the command line and runs the command.
@@ -90,14 +107,28 @@ fn start_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let mut config = Config::from_environment()?;
-    telemetry::init(&config.log)?;
     let Cli { common, command } = cli;
-    if !matches!(command, Command::Up(_)) {
-        common.adopt_secrets(&mut config);
+    // These are about the configuration, or do without one.
+    match &command {
+        Command::Config(command) => return config::run(command, &common),
+        Command::Completions(args) => {
+            completions::run(args)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Doctor(args) => return doctor::run(&common, args).await,
+        _ => {}
     }
+    let mut loaded = common.load()?;
+    telemetry::init(&loaded.config.log)?;
+    if !matches!(command, Command::Up(_)) {
+        common.adopt_secrets(&mut loaded);
+    }
+    Box::pin(run_with(loaded.config, &common, command)).await
+}
+
+async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => up::run(config, &common, args).await?,
+        Command::Up(args) => up::run(config, common, args).await?,
         Command::Serve(args) => serve::run(config, args).await?,
         Command::Work(args) => work::run(config, args).await?,
         Command::Migrate => migrate::run(config).await?,
@@ -111,20 +142,31 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Jobs(command) => jobs::run(&config, command).await?,
+        // Done already, before there was a configuration.
+        Command::Config(_) | Command::Completions(_) | Command::Doctor(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Common {
+    /// Reads the configuration.
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        Loaded::from_environment(self.config.as_deref())
+    }
+
     /// Takes what an `up` left in the data directory for what is not configured.
-    fn adopt_secrets(&self, config: &mut Config) {
-        let adopt = |setting: &mut Option<Secret>, name: &str| {
-            if setting.is_none() {
-                *setting = read_secret(&self.data_dir, name);
-            }
+    fn adopt_secrets(&self, loaded: &mut Loaded) {
+        let left = |name: &str| {
+            let path = self.data_dir.join(name).display().to_string();
+            read_secret(&self.data_dir, name).map(|secret| (secret, path))
         };
-        adopt(&mut config.database.url, "database_url");
-        adopt(&mut config.auth.jwt_secret, "jwt_secret");
+        loaded.adopt("database.url", left("database_url"), |config| {
+            &mut config.database.url
+        });
+        loaded.adopt("auth.jwt_secret", left("jwt_secret"), |config| {
+            &mut config.auth.jwt_secret
+        });
     }
 }
 

@@ -42,6 +42,11 @@ pub(crate) fn say_table<const N: usize>(
 /// Writes an error with its causes as one line to stderr.
 pub(crate) fn complain(error: &anyhow::Error) {
     let text = queue::describe(error.as_ref()).replace('\n', " ");
+    complain_line(&format!("error: {text}"));
+}
+
+/// Writes a line to stderr.
+pub(crate) fn complain_line(line: &str) {
     // With stderr closed there is nobody left to tell.
-    drop(writeln!(io::stderr(), "error: {text}"));
+    drop(writeln!(io::stderr(), "{line}"));
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use chrono::SecondsFormat;
 use queue::inspect::QueueDepth;
 use queue::{Bell, Database};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{say, say_json, say_table};
@@ -18,7 +19,7 @@ pub(super) struct Args {
     #[command(subcommand)]
     switch: Option<Switch>,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -46,7 +47,7 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
                 .await
                 .context("could not pause the queue")?;
             tx.commit().await?;
-            say(&format!("{name} is paused"))
+            say_switch(&name, "paused", args.json)
         }
         Some(Switch::Resume { name }) => {
             check_queue(&name)?;
@@ -55,15 +56,22 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
                 .context("could not resume the queue")?;
             tx.commit().await?;
             wake(database(config)?, [name.as_str()]).await;
-            say(&format!("{name} runs"))
+            say_switch(&name, "runs", args.json)
         }
         None => {
             let depths = queue::inspect::depths(&mut tx, None)
                 .await
                 .context("could not look at the queues")?;
-            list(&depths, args.json)
+            list(depths, args.json)
         }
     }
+}
+
+fn say_switch(name: &str, state: &str, json: bool) -> anyhow::Result<()> {
+    if json {
+        return say_json(&json!({"queue": name, "state": state}));
+    }
+    say(&format!("{name}: {state}"))
 }
 
 /// Tells workers that these queues have news, which only saves them a poll.
@@ -78,34 +86,11 @@ pub(super) async fn wake(database: Database, queues: impl IntoIterator<Item = &s
 }
 
 /// Shows every queue there is, also the empty ones.
-fn list(depths: &[QueueDepth], json: bool) -> anyhow::Result<()> {
+fn list(depths: Vec<QueueDepth>, json: bool) -> anyhow::Result<()> {
+    let depths = with_idle(depths);
     if json {
         return say_json(&depths);
     }
-    let idle = |queue: &str| [queue, "0", "0", "0", "0.0", "runs"].map(str::to_owned);
-    let busy = |depth: &QueueDepth| {
-        [
-            depth.queue.clone(),
-            depth.available.to_string(),
-            depth.scheduled.to_string(),
-            depth.running.to_string(),
-            format!("{:.1}", depth.oldest_available_seconds),
-            match depth.paused_at {
-                Some(at) => format!("paused {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)),
-                None => "runs".to_owned(),
-            },
-        ]
-    };
-    let known = workers::queues::all().map(|queue| {
-        depths
-            .iter()
-            .find(|depth| depth.queue == queue)
-            .map_or_else(|| idle(queue), busy)
-    });
-    let others = depths
-        .iter()
-        .filter(|depth| workers::queues::all().all(|known| known != depth.queue))
-        .map(busy);
     say_table(
         [
             "QUEUE",
@@ -115,6 +100,41 @@ fn list(depths: &[QueueDepth], json: bool) -> anyhow::Result<()> {
             "OLDEST (S)",
             "STATE",
         ],
-        known.chain(others),
+        depths.into_iter().map(|depth| {
+            [
+                depth.queue,
+                depth.available.to_string(),
+                depth.scheduled.to_string(),
+                depth.running.to_string(),
+                format!("{:.1}", depth.oldest_available_seconds),
+                match depth.paused_at {
+                    Some(at) => format!("paused {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+                    None => "runs".to_owned(),
+                },
+            ]
+        }),
     )
+}
+
+/// The queues in the order of a notification's way, then what else has jobs.
+fn with_idle(mut depths: Vec<QueueDepth>) -> Vec<QueueDepth> {
+    let mut all: Vec<QueueDepth> = workers::queues::all()
+        .map(|queue| {
+            let place = depths.iter().position(|depth| depth.queue == queue);
+            place.map_or_else(|| idle(queue), |place| depths.remove(place))
+        })
+        .collect();
+    all.append(&mut depths);
+    all
+}
+
+fn idle(queue: &str) -> QueueDepth {
+    QueueDepth {
+        queue: queue.to_owned(),
+        available: 0,
+        scheduled: 0,
+        running: 0,
+        oldest_available_seconds: 0.0,
+        paused_at: None,
+    }
 }

@@ -61,6 +61,7 @@ pub(super) fn start(process: &mut Process, context: Context) -> anyhow::Result<R
         },
         limits: WorkerLimits {
             concurrency: config.concurrency,
+            overrides: config.overrides(),
         },
         queues: config.queues.clone(),
         metrics,

@@ -1,22 +1,19 @@
-//! Reads the tree from the environment.
+//! Reads the tree: defaults, then the file, then the environment.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use super::Config;
+use serde_json::Value;
 
-/// What every name of ours begins with.
-const PREFIX: &str = "POSTRIDER__";
+use super::sources::{FileReader, Findings, Origin, Variables, read_environment};
+use super::tree::Outline;
+use super::yaml::{FILE_BYTES_MAX, Yaml};
+use super::{Config, Secret};
 
-/// Names other tools set, and the setting each one is.
-const UNPREFIXED: [(&str, &str, &str); 4] = [
-    ("DATABASE_URL", "database", "url"),
-    ("DATABASE_DIRECT_URL", "database", "direct_url"),
-    ("JWT_SECRET", "auth", "jwt_secret"),
-    ("POSTRIDER_BOOTSTRAP_API_KEY", "auth", "bootstrap_api_key"),
-];
+/// The file that is read without being named, if it is there.
+pub const FILE_DEFAULT: &str = "postrider.yaml";
 
 /// Every problem of a configuration, one line each.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,167 +33,167 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-impl Config {
-    /// Reads this process's environment.
-    pub fn from_environment() -> Result<Self, ConfigError> {
+/// A usable configuration, and where each of its values is from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    yaml: Option<Yaml>,
+    findings: Findings,
+}
+
+/// A setting as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingView {
+    /// As in the file, with dots between the levels.
+    pub path: String,
+    /// Nothing of a secret; null where it is unset.
+    pub value: Value,
+    pub origin: Origin,
+}
+
+impl Loaded {
+    /// Reads this process's environment over `file`; or over `postrider.yaml`, if it is there.
+    pub fn from_environment(file: Option<&Path>) -> Result<Self, ConfigError> {
         // A name or value that is not UTF-8 cannot be one of ours.
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        Self::load(variables)
+        let path = match file {
+            Some(path) => Some(path),
+            None => Some(Path::new(FILE_DEFAULT)).filter(|path| path.exists()),
+        };
+        let yaml = path.map(read_file).transpose().map_err(|problem| {
+            let problems = vec![problem];
+            ConfigError { problems }
+        })?;
+        Self::read(variables.collect(), yaml)
     }
 
-    /// Reads the given variables over the defaults.
+    pub(super) fn read(variables: Variables, yaml: Option<Yaml>) -> Result<Self, ConfigError> {
+        let mut config = Config::default();
+        let mut findings = Findings::default();
+        if let Some(yaml) = &yaml {
+            let mut reader = FileReader {
+                yaml,
+                variables: &variables,
+                outline: &mut Outline::of(&mut config),
+                findings: &mut findings,
+            };
+            reader.read();
+        }
+        read_port(&variables, &mut config, &mut findings);
+        read_environment(&variables, &mut Outline::of(&mut config), &mut findings);
+
+        let wrong = config.cross_check();
+        let mut loaded = Self {
+            config,
+            yaml,
+            findings,
+        };
+        for (path, problem) in wrong {
+            let problem = match loaded.origin(path) {
+                Origin::Default => format!("{path} {problem}"),
+                origin => format!("{origin}: {path} {problem}"),
+            };
+            loaded.findings.problems.push(problem);
+        }
+        if loaded.findings.problems.is_empty() {
+            Ok(loaded)
+        } else {
+            Err(ConfigError {
+                problems: loaded.findings.problems,
+            })
+        }
+    }
+
+    /// Every setting, in the order of the tree.
+    pub fn settings(&self) -> Vec<SettingView> {
+        let mut config = self.config.clone();
+        let outline = Outline::of(&mut config);
+        let entries = outline.entries.iter();
+        entries
+            .map(|entry| SettingView {
+                path: entry.path.clone(),
+                value: entry.slot.show(),
+                origin: self.origin(&entry.path),
+            })
+            .collect()
+    }
+
+    /// Takes what was left in a file for the setting `path`, if nobody has set it.
+    pub fn adopt(
+        &mut self,
+        path: &str,
+        left: Option<(Secret, String)>,
+        setting: impl FnOnce(&mut Config) -> &mut Option<Secret>,
+    ) {
+        let setting = setting(&mut self.config);
+        if setting.is_none()
+            && let Some((secret, name)) = left
+        {
+            *setting = Some(secret);
+            self.findings.adopted.insert(path.to_owned(), name);
+        }
+    }
+
+    fn origin(&self, path: &str) -> Origin {
+        if let Some(name) = self.findings.variables.get(path) {
+            return Origin::Variable(name.clone());
+        }
+        if let Some(name) = self.findings.adopted.get(path) {
+            return Origin::DataDir(name.clone());
+        }
+        match (&self.yaml, self.findings.routes.get(path)) {
+            (Some(yaml), Some(route)) => Origin::File {
+                name: yaml.name.clone(),
+                line: yaml.line_of(route),
+            },
+            _ => Origin::Default,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the given variables over the defaults, without a file.
     pub fn load(
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let variables: BTreeMap<String, String> = variables.into_iter().collect();
-        let mut config = Self::default();
-        let mut problems = Vec::new();
-
-        for (name, section, key) in UNPREFIXED {
-            match value_or_file(&variables, name) {
-                Ok(None) => {}
-                Ok(Some(text)) => {
-                    if let Some(Err(problem)) = config.set(section, key, &text) {
-                        problems.push(format!("{name}: {problem}"));
-                    }
-                }
-                Err(problem) => problems.push(problem),
-            }
-        }
-        match variables
-            .get("PORT")
-            .filter(|text| !text.is_empty())
-            .map(|text| text.parse())
-        {
-            None => {}
-            // A platform that sets PORT routes to the machine's address, not to its loopback.
-            Some(Ok(port)) => {
-                config.http.listen.set_port(port);
-                config.http.listen.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            }
-            Some(Err(_)) => problems.push("PORT: expected a number from 0 to 65535".to_owned()),
-        }
-
-        for (name, text) in &variables {
-            let Some(path) = name.strip_prefix(PREFIX) else {
-                continue;
-            };
-            let path = path.to_ascii_lowercase();
-            let answer = path
-                .split_once("__")
-                .and_then(|(section, key)| config.set(section, key, text));
-            match answer {
-                Some(Ok(())) => {}
-                Some(Err(problem)) => problems.push(format!("{name}: {problem}")),
-                None => problems.push(format!("{name}: there is no such setting")),
-            }
-        }
-
-        problems.extend(config.cross_check());
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { problems })
-        }
+        Loaded::read(variables.into_iter().collect(), None).map(|loaded| loaded.config)
     }
 }
 
-/// The value of `name`, or the contents of the file that `NAME_FILE` names.
-fn value_or_file(
-    variables: &BTreeMap<String, String>,
-    name: &str,
-) -> Result<Option<String>, String> {
-    let file_name = format!("{name}_FILE");
-    match (variables.get(name), variables.get(&file_name)) {
-        (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set; keep one")),
-        (Some(value), None) => Ok(Some(value.clone())),
-        (None, Some(path)) => std::fs::read_to_string(Path::new(path))
-            .map(Some)
-            .map_err(|error| format!("{file_name}: could not read {path}: {error}")),
-        (None, None) => Ok(None),
+/// A platform that sets PORT routes to the machine's address, not to its loopback.
+fn read_port(variables: &Variables, config: &mut Config, findings: &mut Findings) {
+    let Some(text) = variables.get("PORT").filter(|text| !text.is_empty()) else {
+        return;
+    };
+    if let Ok(port) = text.parse() {
+        config.http.listen.set_port(port);
+        config.http.listen.set_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let path = "http.listen".to_owned();
+        findings.variables.insert(path, "PORT".to_owned());
+    } else {
+        let problem = "PORT: expected a number from 0 to 65535".to_owned();
+        findings.problems.push(problem);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::load(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        )
+fn read_file(path: &Path) -> Result<Yaml, String> {
+    let name = path.display().to_string();
+    match read_bounded(path, FILE_BYTES_MAX as u64) {
+        Ok(text) => Ok(Yaml::new(name, text)),
+        Err(problem) => Err(format!("{name}: could not read it: {problem}")),
     }
+}
 
-    #[test]
-    fn a_setting_is_read_by_section_and_key() {
-        let config = load(&[
-            ("POSTRIDER__HTTP__LISTEN", "0.0.0.0:9000"),
-            ("POSTRIDER__SHUTDOWN__GRACE", "3s"),
-            ("POSTRIDER__WORK__QUEUES", "route, render"),
-            ("UNRELATED", "x"),
-        ])
-        .unwrap();
-
-        assert_eq!(config.http.listen.to_string(), "0.0.0.0:9000");
-        assert_eq!(config.shutdown.grace, Duration::from_secs(3));
-        assert_eq!(config.work.queues, ["route", "render"]);
-    }
-
-    #[test]
-    fn all_problems_are_reported_together() {
-        let error = load(&[
-            ("POSTRIDER__HTTP__LISTEN", "nowhere"),
-            ("POSTRIDER__QUEU__LEASE", "3s"),
-            ("POSTRIDER__INTAKE__GROUP_ROWS", "0"),
-            ("PORT", "http"),
-        ])
-        .unwrap_err();
-
-        assert_eq!(
-            error.problems,
-            [
-                "PORT: expected a number from 0 to 65535",
-                "POSTRIDER__HTTP__LISTEN: expected an address with a port, such as 127.0.0.1:8003",
-                "POSTRIDER__QUEU__LEASE: there is no such setting",
-                "intake.group_rows must be at least 1",
-            ]
-        );
-    }
-
-    #[test]
-    fn port_opens_the_address_and_our_own_name_wins_over_it() {
-        assert_eq!(
-            load(&[("PORT", "80")]).unwrap().http.listen.to_string(),
-            "0.0.0.0:80"
-        );
-        let both = load(&[("PORT", "80"), ("POSTRIDER__HTTP__LISTEN", "127.0.0.1:81")]).unwrap();
-        assert_eq!(both.http.listen.to_string(), "127.0.0.1:81");
-    }
-
-    #[test]
-    fn a_secret_can_be_a_file_and_is_not_printed() {
-        let path = std::env::temp_dir().join(format!("postrider-secret-{}", std::process::id()));
-        std::fs::write(&path, "hush\n").unwrap();
-
-        let config = load(&[("JWT_SECRET_FILE", path.to_str().unwrap())]).unwrap();
-
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(config.auth.jwt_secret.as_ref().unwrap().reveal(), "hush");
-        assert!(!format!("{config:?}").contains("hush"));
-    }
-
-    #[test]
-    fn a_value_and_its_file_together_are_refused() {
-        let error = load(&[("DATABASE_URL", "x"), ("DATABASE_URL_FILE", "/y")]).unwrap_err();
-        assert_eq!(
-            error.problems,
-            ["DATABASE_URL and DATABASE_URL_FILE are both set; keep one"]
-        );
+/// Reads a text file of at most `bytes_max`.
+pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text));
+    match read {
+        Ok(_) if text.len() as u64 > bytes_max => Err(format!("longer than {bytes_max} bytes")),
+        Ok(_) => Ok(text),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -1,55 +1,42 @@
 //! Every setting, in one tree; loaded once, passed down by value.
 //!
-//! A setting is written once, below: its documentation, its type and its default. The environment
-//! is the only source so far: `POSTRIDER__SECTION__KEY`, and the names other tools set
-//! (`DATABASE_URL`, `PORT`, …), each also as `NAME_FILE`, a path to a mounted secret. A name with
-//! our prefix that means nothing is an error, and all problems are reported together.
+//! A setting is written once, in a [`section!`](tree): its documentation, its type, its default and
+//! the name other tools know it by. From there come what `postrider.yaml` and the environment may
+//! say (`POSTRIDER__SECTION__KEY` wins over the file), `config show`, and
+//! `docs/configuration.md`. A name that means nothing is an error, and all problems are reported
+//! together, each with its file and line or its variable.
 //!
 //! Nothing else in the program reads settings from the environment.
+//!
+//! # Reading order
+//!
+//! This file and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
+//! what they say onto the tree, [`yaml`] and [`expand`] read the file. [`check`] knows what no
+//! single setting can know.
 
+pub mod channels;
+mod check;
+mod expand;
 mod load;
+mod page;
+mod secret;
 mod setting;
+pub(crate) mod smtp_url;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod yaml;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub use load::ConfigError;
-pub use setting::Secret;
-use setting::Setting;
-
-/// Declares one section: its struct, its defaults, and how a key's text is read into it.
-macro_rules! section {
-    (
-        $(#[doc = $about:literal])*
-        pub struct $name:ident {
-            $( $(#[doc = $doc:literal])* pub $key:ident: $kind:ty = $default:expr, )*
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Debug, Clone)]
-        pub struct $name {
-            $( $(#[doc = $doc])* pub $key: $kind, )*
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $( $key: $default, )* }
-            }
-        }
-
-        impl $name {
-            /// Reads `text` into the setting `key`; `None` when there is no such key.
-            fn set(&mut self, key: &str, text: &str) -> Option<Result<(), String>> {
-                match key {
-                    $( stringify!($key) => {
-                        Some(<$kind as Setting>::read(text).map(|value| self.$key = value))
-                    } )*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
+pub use channels::{ChannelRetry, RetryConfig, SmtpConfig, WebhookConfig, WorkChannels};
+pub use load::{ConfigError, FILE_DEFAULT, Loaded, SettingView};
+pub use page::page;
+pub use secret::Secret;
+pub use sources::Origin;
+use tree::section;
 
 section! {
     /// How the HTTP server listens.
@@ -68,11 +55,11 @@ section! {
 section! {
     /// Where the rows live.
     pub struct DatabaseConfig {
-        /// The Postgres to use. Also read as `DATABASE_URL`.
-        pub url: Option<Secret> = None,
-        /// A way to the same Postgres around a PgBouncer, for LISTEN and session locks. Also read
-        /// as `DATABASE_DIRECT_URL`. Without it `url` is used for those as well.
-        pub direct_url: Option<Secret> = None,
+        /// The Postgres to use.
+        pub url: Option<Secret> = None => "DATABASE_URL",
+        /// A way to the same Postgres around a PgBouncer, for LISTEN and session locks. Without it
+        /// `url` is used for those as well.
+        pub direct_url: Option<Secret> = None => "DATABASE_DIRECT_URL",
         /// Connections the pool may open in this process.
         pub connections_max: u32 = 16,
         /// Whether `url` leads to a PgBouncer in transaction mode: statements are not cached then.
@@ -85,16 +72,14 @@ section! {
 section! {
     /// Who may come in.
     pub struct AuthConfig {
-        /// Signs and checks user tokens (HS256). Also read as `JWT_SECRET`. Without it every user
-        /// token is refused.
-        pub jwt_secret: Option<Secret> = None,
+        /// Signs and checks user tokens (HS256). Without it every user token is refused.
+        pub jwt_secret: Option<Secret> = None => "JWT_SECRET",
         /// What a token's `aud` must contain. Unset, `aud` is not looked at.
         pub jwt_audience: Option<String> = None,
         /// Whether a socket may authenticate by `?token=`. Such a URL can end up in a proxy's log.
         pub query_token: bool = true,
-        /// An admin key of tenant `default` that exists from the start. Also read as
-        /// `POSTRIDER_BOOTSTRAP_API_KEY`.
-        pub bootstrap_api_key: Option<Secret> = None,
+        /// An admin key of tenant `default` that exists from the start.
+        pub bootstrap_api_key: Option<Secret> = None => "POSTRIDER_BOOTSTRAP_API_KEY",
     }
 }
 
@@ -137,8 +122,12 @@ section! {
     pub struct WorkConfig {
         /// Queues to work on; empty means all. `--queues` wins.
         pub queues: Vec<String> = Vec::new(),
-        /// Sends at once per outside channel in this process.
-        pub concurrency: usize = 64,
+        /// Sends at once per outside channel in this process. One destination gets at most two thirds
+        /// of them.
+        pub concurrency: usize = 256,
+        /// Sends at once of single channels, where `work.concurrency` does not fit. In-app waits
+        /// for nobody and has no limit here.
+        pub channels: WorkChannels = WorkChannels::default(),
         /// What this process is called where an operator sees it.
         pub node: String = "postrider".to_owned(),
     }
@@ -179,67 +168,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// The whole tree.
-#[derive(Debug, Clone, Default)]
-pub struct Config {
-    pub http: HttpConfig,
-    pub database: DatabaseConfig,
-    pub auth: AuthConfig,
-    pub intake: IntakeConfig,
-    pub live: LiveConfig,
-    pub work: WorkConfig,
-    pub metrics: MetricsConfig,
-    pub log: LogConfig,
-    pub shutdown: ShutdownConfig,
-}
-
-impl Config {
-    /// Reads `text` into `section.key`; `None` when there is no such setting.
-    fn set(&mut self, section: &str, key: &str, text: &str) -> Option<Result<(), String>> {
-        match section {
-            "http" => self.http.set(key, text),
-            "database" => self.database.set(key, text),
-            "auth" => self.auth.set(key, text),
-            "intake" => self.intake.set(key, text),
-            "live" => self.live.set(key, text),
-            "work" => self.work.set(key, text),
-            "metrics" => self.metrics.set(key, text),
-            "log" => self.log.set(key, text),
-            "shutdown" => self.shutdown.set(key, text),
-            _ => None,
-        }
-    }
-
-    /// What no single setting can know about itself.
-    fn cross_check(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut positive = |name: &str, value: u64| {
-            if value == 0 {
-                problems.push(format!("{name} must be at least 1"));
-            }
-        };
-        positive(
-            "database.connections_max",
-            self.database.connections_max.into(),
-        );
-        positive("intake.group_rows", self.intake.group_rows as u64);
-        positive("intake.committers", self.intake.committers as u64);
-        positive("live.send_buffer", self.live.send_buffer as u64);
-        positive(
-            "live.poll_interval",
-            self.live.poll_interval.as_millis() as u64,
-        );
-        positive(
-            "live.ping_interval",
-            self.live.ping_interval.as_millis() as u64,
-        );
-        positive("work.concurrency", self.work.concurrency as u64);
-        if self.intake.pending_rows_max < crate::intake::UNIT_ROWS_MAX {
-            problems.push(format!(
-                "intake.pending_rows_max must hold one batch request: at least {}",
-                crate::intake::UNIT_ROWS_MAX
-            ));
-        }
-        problems
+section! {
+    /// The whole tree.
+    pub struct Config {
+        pub http: HttpConfig = HttpConfig::default(),
+        pub database: DatabaseConfig = DatabaseConfig::default(),
+        pub auth: AuthConfig = AuthConfig::default(),
+        pub intake: IntakeConfig = IntakeConfig::default(),
+        pub live: LiveConfig = LiveConfig::default(),
+        pub work: WorkConfig = WorkConfig::default(),
+        pub retry: RetryConfig = RetryConfig::default(),
+        pub smtp: SmtpConfig = SmtpConfig::default(),
+        pub webhook: WebhookConfig = WebhookConfig::default(),
+        pub metrics: MetricsConfig = MetricsConfig::default(),
+        pub log: LogConfig = LogConfig::default(),
+        pub shutdown: ShutdownConfig = ShutdownConfig::default(),
     }
 }

@@ -13,6 +13,7 @@
 //! answer.
 
 mod burial;
+mod cancel;
 mod context;
 mod deliver;
 mod deliver_in_app;
@@ -30,6 +31,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
+pub use cancel::{CancelError, cancel};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;

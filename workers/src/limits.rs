@@ -1,18 +1,25 @@
 //! How many jobs of each queue a process holds.
 
+use std::collections::BTreeMap;
+
 use domain::Channel;
 use queue::Limits;
 
 /// Limits per queue, from the configured concurrency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerLimits {
     /// Sends at once per outside channel.
     pub concurrency: usize,
+    /// Sends at once of channels where that does not fit.
+    pub overrides: BTreeMap<Channel, usize>,
 }
 
 impl Default for WorkerLimits {
     fn default() -> Self {
-        Self { concurrency: 256 }
+        Self {
+            concurrency: 256,
+            overrides: BTreeMap::new(),
+        }
     }
 }
 
@@ -27,11 +34,17 @@ impl WorkerLimits {
     /// of an outside channel wait for its destinations, so these share them, and nothing is claimed
     /// ahead. Sms and voice are claimed durably as well, since a message that may have gone out must
     /// not be sent again unasked.
-    pub(crate) fn of(self, queue: &str) -> Limits {
+    pub(crate) fn of(&self, queue: &str) -> Limits {
+        let sends = |channel| {
+            let sends = self.overrides.get(&channel);
+            sends.copied().unwrap_or(self.concurrency)
+        };
         match Channel::parse(queue) {
             None | Some(Channel::InApp) => Limits::new(256, COMPUTED_AHEAD),
-            Some(Channel::Sms | Channel::Voice) => Limits::careful(self.concurrency).shared(),
-            Some(_) => Limits::new(self.concurrency, 0).shared(),
+            Some(channel @ (Channel::Sms | Channel::Voice)) => {
+                Limits::careful(sends(channel)).shared()
+            }
+            Some(channel) => Limits::new(sends(channel), 0).shared(),
         }
     }
 }
@@ -43,11 +56,25 @@ mod tests {
 
     #[test]
     fn sms_and_voice_are_claimed_into_free_senders_only() {
-        let limits = WorkerLimits { concurrency: 8 };
+        let limits = WorkerLimits {
+            concurrency: 8,
+            ..WorkerLimits::default()
+        };
 
         assert!(limits.of("sms").is_careful && limits.of("voice").is_careful);
         assert_eq!(limits.of("sms").held_max(), 8);
         assert!(!limits.of("email").is_careful);
         assert!(limits.of(queues::ROUTE).held_max() > 1000);
+    }
+
+    #[test]
+    fn a_channel_may_have_a_limit_of_its_own() {
+        let limits = WorkerLimits {
+            concurrency: 8,
+            overrides: BTreeMap::from([(Channel::Sms, 2)]),
+        };
+
+        assert_eq!(limits.of("sms").concurrency, 2);
+        assert_eq!(limits.of("email").concurrency, 8);
     }
 }

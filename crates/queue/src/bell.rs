@@ -129,7 +129,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// In a transaction, because a pooler may change the session between two messages.
-async fn notify(pool: &EnginePool, channel: &str, payload: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn notify(
+    pool: &EnginePool,
+    channel: &str,
+    payload: &str,
+) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     sqlx::query!("select pg_notify($1, $2)", channel, payload)
         .execute(&mut *tx)

@@ -21,6 +21,11 @@ pub struct OpenJob {
     pub crashes: i16,
     pub run_at: DateTime<Utc>,
     pub enqueued_at: DateTime<Utc>,
+    /// When the running attempt was claimed.
+    pub claimed_at: Option<DateTime<Utc>>,
+    /// The process that runs it, as `queue.workers` names it; none if it is being taken over.
+    pub node: Option<String>,
+    pub pid: Option<i32>,
 }
 
 /// Finds an open job.
@@ -31,9 +36,13 @@ pub async fn find_job(
     sqlx::query_as!(
         OpenJob,
         r#"
-        select job_id as "job_id: JobId", queue, kind, state::text as "state!", payload, errors,
-               attempt, failures, max_attempts, crashes, run_at, enqueued_at
-        from queue.jobs where job_id = $1
+        select job.job_id as "job_id: JobId", job.queue, job.kind, job.state::text as "state!",
+               job.payload, job.errors, job.attempt, job.failures, job.max_attempts, job.crashes,
+               job.run_at, job.enqueued_at, job.claimed_at, worker.node as "node?",
+               worker.pid as "pid?"
+        from queue.jobs as job
+        left join queue.workers as worker on worker.epoch = job.epoch
+        where job.job_id = $1
         "#,
         job_id.0,
     )

@@ -65,14 +65,21 @@ pub struct Worker {
     pub queues: Vec<String>,
     pub started_at: DateTime<Utc>,
     pub heartbeat_at: DateTime<Utc>,
+    /// How long ago that was, by the clock of the database.
+    pub silent_seconds: f64,
 }
 
 /// The processes that work, oldest first.
 pub async fn workers(db: &mut PgConnection) -> Result<Vec<Worker>, sqlx::Error> {
     sqlx::query_as!(
         Worker,
-        "select epoch, node, pid, queues, started_at, heartbeat_at
-         from queue.workers order by epoch limit 1000",
+        r#"
+        select epoch, node, pid, queues, started_at, heartbeat_at,
+               extract(epoch from clock_timestamp() - heartbeat_at)::float8 as "silent_seconds!"
+        from queue.workers
+        order by epoch
+        limit 1000
+        "#,
     )
     .fetch_all(db)
     .await

@@ -62,6 +62,7 @@ mod listener;
 mod metrics;
 pub mod node;
 pub mod outcome;
+pub mod probe;
 mod pulse;
 mod room;
 mod settle;

@@ -8,7 +8,8 @@
 //!
 //! `connect` (the pool and transactions), [`events`] and [`keys`] (what comes in), [`effect`] and
 //! [`settlement`] (what jobs change), [`prepare`] (what jobs read), [`notifications`],
-//! [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`partitions`].
+//! [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`partitions`] and [`server`]
+//! (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"
@@ -29,6 +30,7 @@ pub mod partitions;
 pub mod prepare;
 pub mod replay;
 pub mod scratch;
+pub mod server;
 pub mod settlement;
 pub mod tenants;
 pub mod traces;

@@ -73,6 +73,23 @@ pub async fn ensure(connection: &mut PgConnection, now: DateTime<Utc>) -> Result
         .map_err(during("commit the partitions"))
 }
 
+/// The partitions that rows of this month and the next need and that are not there.
+pub async fn missing_soon(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, StoreError> {
+    let month = |ahead: u32| {
+        let first = now.date_naive().with_day(1).unwrap_or_default();
+        (first + Months::new(ahead)).format("_%Y_%m").to_string()
+    };
+    let soon = [month(0), month(1)];
+    let wanted: Vec<Partition> = wanted(now)
+        .into_iter()
+        .filter(|partition| soon.iter().any(|month| partition.name.ends_with(month)))
+        .collect();
+    missing(connection, &wanted).await
+}
+
 /// The statements that make the partitions for `now`: what a fresh database is given.
 pub fn statements(now: DateTime<Utc>) -> Vec<String> {
     wanted(now)

@@ -1,0 +1,147 @@
+//! What no single setting can know about itself: bounds, and settings that must fit each other.
+
+use axum::http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::smtp_url::MailServer;
+use super::{Config, Secret};
+
+/// A problem, and the path of the setting that has it.
+pub(super) type Wrong = (&'static str, String);
+
+impl Config {
+    /// Everything that is wrong with the values together.
+    pub(super) fn cross_check(&self) -> Vec<Wrong> {
+        let mut wrong = self.not_positive();
+        if self.intake.pending_rows_max < crate::intake::UNIT_ROWS_MAX {
+            let problem = format!(
+                "must hold one batch request: at least {}",
+                crate::intake::UNIT_ROWS_MAX
+            );
+            wrong.push(("intake.pending_rows_max", problem));
+        }
+        self.check_retries(&mut wrong);
+        self.check_smtp(&mut wrong);
+        self.check_webhook(&mut wrong);
+        wrong
+    }
+
+    /// Settings that would stop everything if they were zero.
+    fn not_positive(&self) -> Vec<Wrong> {
+        let channels = &self.work.channels;
+        let sends = |sends: Option<usize>| sends.unwrap_or(1) as u64;
+        let values: [(&str, u64); 17] = [
+            (
+                "database.connections_max",
+                self.database.connections_max.into(),
+            ),
+            ("intake.group_rows", self.intake.group_rows as u64),
+            ("intake.committers", self.intake.committers as u64),
+            ("live.send_buffer", self.live.send_buffer as u64),
+            (
+                "live.poll_interval",
+                self.live.poll_interval.as_millis() as u64,
+            ),
+            (
+                "live.ping_interval",
+                self.live.ping_interval.as_millis() as u64,
+            ),
+            ("work.concurrency", self.work.concurrency as u64),
+            ("work.channels.email", sends(channels.email)),
+            ("work.channels.sms", sends(channels.sms)),
+            ("work.channels.voice", sends(channels.voice)),
+            ("work.channels.push", sends(channels.push)),
+            ("work.channels.web_push", sends(channels.web_push)),
+            ("work.channels.slack", sends(channels.slack)),
+            ("work.channels.webhook", sends(channels.webhook)),
+            ("work.channels.pagerduty", sends(channels.pagerduty)),
+            ("smtp.connections_max", self.smtp.connections_max as u64),
+            ("smtp.timeout", self.smtp.timeout.as_millis() as u64),
+        ];
+        let zeros = values.into_iter().filter(|(_, value)| *value == 0);
+        zeros
+            .map(|(path, _)| (path, "must be at least 1".to_owned()))
+            .collect()
+    }
+
+    fn check_retries(&self, wrong: &mut Vec<Wrong>) {
+        const PATHS: [(&str, &str); 9] = [
+            ("retry.email.attempts", "retry.email.longest_wait"),
+            ("retry.sms.attempts", "retry.sms.longest_wait"),
+            ("retry.voice.attempts", "retry.voice.longest_wait"),
+            ("retry.push.attempts", "retry.push.longest_wait"),
+            ("retry.web_push.attempts", "retry.web_push.longest_wait"),
+            ("retry.slack.attempts", "retry.slack.longest_wait"),
+            ("retry.webhook.attempts", "retry.webhook.longest_wait"),
+            ("retry.in_app.attempts", "retry.in_app.longest_wait"),
+            ("retry.pagerduty.attempts", "retry.pagerduty.longest_wait"),
+        ];
+        for ((_, retry), (attempts, longest_wait)) in self.retry.each().into_iter().zip(PATHS) {
+            if retry.attempts == 0 {
+                wrong.push((attempts, "must be at least 1".to_owned()));
+            }
+            if retry.longest_wait < retry.first_wait {
+                wrong.push((longest_wait, "must not be below first_wait".to_owned()));
+            }
+        }
+    }
+
+    fn check_smtp(&self, wrong: &mut Vec<Wrong>) {
+        if let Some(url) = &self.smtp.url
+            && let Err(problem) = MailServer::parse(url.reveal())
+        {
+            wrong.push(("smtp.url", format!("is no mail server: {problem}")));
+        }
+        if !self.smtp.from.contains('@') || self.smtp.from.contains(['\r', '\n']) {
+            let problem = "must be an address, such as postrider@example.com".to_owned();
+            wrong.push(("smtp.from", problem));
+        }
+    }
+
+    fn check_webhook(&self, wrong: &mut Vec<Wrong>) {
+        let webhook = &self.webhook;
+        for cidr in &webhook.allow_cidrs {
+            if cidr.parse::<IpNet>().is_err() {
+                let problem = format!("has `{cidr}`, which is no network such as 10.0.0.0/8");
+                wrong.push(("webhook.allow_cidrs", problem));
+            }
+        }
+        if webhook.timeout.is_zero() {
+            wrong.push(("webhook.timeout", "must be longer than 0s".to_owned()));
+        }
+        if !is_header_name(&webhook.api_key_header) {
+            let problem = "must be the name of a header, such as X-Api-Key".to_owned();
+            wrong.push(("webhook.api_key_header", problem));
+        }
+        for (name, value) in &webhook.headers {
+            if !is_header_name(name) {
+                let problem = format!("has `{name}`, which is no name of a header");
+                wrong.push(("webhook.headers", problem));
+            }
+            if !is_header_value(value) {
+                let problem = format!("has a value for `{name}` that a header cannot hold");
+                wrong.push(("webhook.headers", problem));
+            }
+        }
+        let credentials = [
+            ("webhook.bearer", &webhook.bearer),
+            ("webhook.api_key", &webhook.api_key),
+        ];
+        for (path, credential) in credentials {
+            if credential
+                .as_ref()
+                .is_some_and(|value| !is_header_value(value))
+            {
+                wrong.push((path, "has characters that a header cannot hold".to_owned()));
+            }
+        }
+    }
+}
+
+fn is_header_name(name: &str) -> bool {
+    HeaderName::from_bytes(name.as_bytes()).is_ok()
+}
+
+fn is_header_value(value: &Secret) -> bool {
+    HeaderValue::from_str(value.reveal()).is_ok()
+}

@@ -18,8 +18,9 @@
 //! # Reading order
 //!
 //! [`message`] (what is handed over), [`outcome`] (what comes back), [`registry`] (who carries
-//! which channel), then the providers: [`outbox`], and [`scripted`] for tests.
+//! which channel), then the providers: [`email`], [`outbox`], and [`scripted`] for tests.
 
+mod email;
 mod message;
 mod outbox;
 mod outcome;
@@ -30,6 +31,9 @@ mod secret;
 
 use async_trait::async_trait;
 
+pub use email::{
+    Smtp, SmtpConfig, SmtpCredentials, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError,
+};
 pub use message::Outgoing;
 pub use outbox::Outbox;
 pub use outcome::{Receipt, ReceiptStatus, SendError};

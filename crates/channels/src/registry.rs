@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::Channel;
 use tracing::Instrument;
 
-use crate::{Outbox, Outgoing, Provider, Receipt, SendError};
+use crate::{Outbox, Outgoing, Provider, Receipt, SendError, Smtp, SmtpConfig, SmtpError};
 
 /// How long a provider may take over one message, whatever it does.
 ///
@@ -37,6 +37,11 @@ impl Channels {
     pub fn with(mut self, channel: Channel, provider: Arc<dyn Provider>) -> Self {
         self.providers.insert(channel, provider);
         self
+    }
+
+    /// Lets a mail server carry email.
+    pub fn with_smtp(self, config: SmtpConfig) -> Result<Self, SmtpError> {
+        Ok(self.with(Channel::Email, Arc::new(Smtp::try_new(config)?)))
     }
 
     /// Lets the [`Outbox`] carry every channel that has no provider.

@@ -128,6 +128,9 @@ section! {
         /// Sends at once of single channels, where `work.concurrency` does not fit. In-app waits
         /// for nobody and has no limit here.
         pub channels: WorkChannels = WorkChannels::default(),
+        /// Whether the outbox takes messages on channels that no provider carries: they are stored
+        /// and listed, and sent to nobody. Without it they fail. `up` always has it.
+        pub outbox: bool = false,
         /// What this process is called where an operator sees it.
         pub node: String = "postrider".to_owned(),
     }

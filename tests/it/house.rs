@@ -1,16 +1,25 @@
 //! A whole house in one process: a front with workers behind it, on a database of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use domain::{RetryPolicies, RetryPolicy};
 use prometheus::Registry;
 use queue::{Bell, Clock, Database, Metrics, QueueConfig};
 use render::Templates;
 use serde_json::Value;
 use testkit::eventually;
-use workers::{Context, Parts, Running, WorkerLimits};
+use workers::{Context, Parts, Providers, Running, WorkerLimits};
 
 use crate::SOON;
 use crate::front::Front;
+
+/// When a failed send is tried again here.
+pub(crate) const RETRIES: RetryPolicy = RetryPolicy {
+    base: Duration::from_millis(200),
+    cap: Duration::from_millis(800),
+    attempts_max: 6,
+};
 
 pub(crate) struct House {
     pub(crate) front: Front,
@@ -21,14 +30,21 @@ pub(crate) struct House {
 impl House {
     /// Outside channels go to the outbox.
     pub(crate) async fn with_outbox() -> Self {
-        Self::start(Context::with_outbox).await
+        Self::start(Providers {
+            has_outbox: true,
+            ..Providers::default()
+        })
+        .await
     }
 
-    /// Starts with the context that `make` makes.
-    pub(crate) async fn start(make: impl FnOnce(Arc<Templates>, Clock) -> Context) -> Self {
+    /// Sends through `providers`, and tries again within moments.
+    pub(crate) async fn start(providers: Providers) -> Self {
         let front = Front::start().await;
         let clock = Clock::system();
-        let context = make(Arc::new(Templates::builtin().unwrap()), clock.clone());
+        let templates = Arc::new(Templates::builtin().unwrap());
+        let context = Context::try_new(templates, providers, clock.clone())
+            .unwrap()
+            .retrying(RetryPolicies::new(|_| RETRIES));
         let running = workers::start(Parts {
             database: Database::parse(front.database_url(), None, false).unwrap(),
             store: front.store.clone(),

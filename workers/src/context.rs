@@ -36,16 +36,6 @@ impl Context {
         }
     }
 
-    /// A context whose every outside channel is the outbox: accepted, stored, sent to nobody.
-    pub fn with_outbox(templates: Arc<Templates>, clock: Clock) -> Self {
-        Self::new(templates, Channels::new().with_outbox(), clock)
-    }
-
-    /// A context without providers: in-app only.
-    pub fn in_app_only(templates: Arc<Templates>, clock: Clock) -> Self {
-        Self::new(templates, Channels::new(), clock)
-    }
-
     /// Changes when providers are tried again.
     #[must_use]
     pub fn retrying(mut self, retries: RetryPolicies) -> Self {

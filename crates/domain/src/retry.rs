@@ -39,20 +39,6 @@ impl RetryPolicy {
         }
     }
 
-    /// What is wrong with it, if anything is.
-    pub fn problem(&self) -> Option<&'static str> {
-        if self.attempts_max == 0 {
-            Some("attempts must be at least 1")
-        } else if self.base.is_zero() {
-            // Without a wait, all attempts would be over before the receiver has restarted.
-            Some("first_wait must be longer than nothing")
-        } else if self.base > self.cap {
-            Some("first_wait must not be longer than longest_wait")
-        } else {
-            None
-        }
-    }
-
     /// The wait after failed attempt number `attempt`, counted from 1; `None` when it was the last.
     ///
     /// `chance` in `0.0..1.0` comes from the caller's random numbers.

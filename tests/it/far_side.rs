@@ -130,7 +130,9 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
                 head: head.to_owned(),
                 body: body.to_owned(),
             };
-            let length = seen.header("content-length").map_or(0, |it| it.parse().unwrap());
+            let length = seen
+                .header("content-length")
+                .map_or(0, |it| it.parse().unwrap());
             if body.len() >= length {
                 buffer.drain(..head.len() + 4 + length);
                 return Some(seen);

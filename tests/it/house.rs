@@ -39,12 +39,16 @@ impl House {
 
     /// Sends through `providers`, and tries again within moments.
     pub(crate) async fn start(providers: Providers) -> Self {
+        Self::start_retrying(providers, RETRIES).await
+    }
+
+    pub(crate) async fn start_retrying(providers: Providers, retries: RetryPolicy) -> Self {
         let front = Front::start().await;
         let clock = Clock::system();
         let templates = Arc::new(Templates::builtin().unwrap());
         let context = Context::try_new(templates, providers, clock.clone())
             .unwrap()
-            .retrying(RetryPolicies::new(|_| RETRIES));
+            .retrying(RetryPolicies::new(|_| retries));
         let running = workers::start(Parts {
             database: Database::parse(front.database_url(), None, false).unwrap(),
             store: front.store.clone(),

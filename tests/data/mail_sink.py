@@ -1,4 +1,5 @@
-"""A real mail server (aiosmtpd) on the port it is given, that notes the Message-ID of each mail.
+"""A real mail server (aiosmtpd) on the port it is given, that notes the Message-ID of each mail. Nobody is there whose
+address begins with `nobody`.
 
 Arguments: PORT FILE. Ends with its input.
 """
@@ -13,6 +14,12 @@ from aiosmtpd.smtp import SMTP
 class Sink:
     def __init__(self, path):
         self.file = open(path, "a")
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("nobody"):
+            return f"550 5.1.1 <{address}> is nobody here"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 well"
 
     async def handle_DATA(self, server, session, envelope):
         message_id = email.message_from_bytes(envelope.content)["Message-ID"]

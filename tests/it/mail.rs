@@ -16,14 +16,14 @@ use crate::crash::fleet::free_address;
 use crate::house::{House, RETRIES};
 
 /// aiosmtpd, which can be killed and started again on its port.
-struct MailServer {
-    port: u16,
+pub(crate) struct MailServer {
+    pub(crate) port: u16,
     folder: TempDir,
     child: Option<Child>,
 }
 
 impl MailServer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut server = Self {
             port: free_address().port(),
             folder: TempDir::new().unwrap(),
@@ -61,7 +61,7 @@ impl MailServer {
     }
 
     /// How often each `Message-ID` was taken.
-    fn taken(&self) -> HashMap<String, usize> {
+    pub(crate) fn taken(&self) -> HashMap<String, usize> {
         let notes = std::fs::read_to_string(self.notes()).unwrap_or_default();
         let mut taken = HashMap::new();
         for line in notes.lines() {

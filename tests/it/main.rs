@@ -23,6 +23,7 @@ mod front;
 mod house;
 mod intake;
 mod live;
+mod logs;
 mod mail;
 mod notifications;
 mod outbox;

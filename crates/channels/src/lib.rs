@@ -18,9 +18,10 @@
 //! # Reading order
 //!
 //! [`message`] (what is handed over), [`outcome`] (what comes back), [`registry`] (who carries
-//! which channel), then the providers: [`email`], [`outbox`], and [`scripted`] for tests.
+//! which channel), then the providers: [`email`], [`webhook`], [`outbox`], and [`scripted`] for tests.
 
 mod email;
+mod http;
 mod message;
 mod outbox;
 mod outcome;
@@ -28,6 +29,7 @@ mod redact;
 mod registry;
 mod scripted;
 mod secret;
+mod webhook;
 
 use async_trait::async_trait;
 
@@ -40,6 +42,7 @@ pub use outcome::{Receipt, ReceiptStatus, SendError};
 pub use registry::{Channels, SEND_TIMEOUT};
 pub use scripted::Scripted;
 pub use secret::Secret;
+pub use webhook::{Webhook, WebhookConfig, WebhookError, WebhookSecretError};
 
 /// A company or protocol that carries a channel.
 #[async_trait]

@@ -7,7 +7,10 @@ use std::time::Duration;
 use domain::Channel;
 use tracing::Instrument;
 
-use crate::{Outbox, Outgoing, Provider, Receipt, SendError, Smtp, SmtpConfig, SmtpError};
+use crate::{
+    Outbox, Outgoing, Provider, Receipt, SendError, Smtp, SmtpConfig, SmtpError, Webhook,
+    WebhookConfig, WebhookError,
+};
 
 /// How long a provider may take over one message, whatever it does.
 ///
@@ -42,6 +45,11 @@ impl Channels {
     /// Lets a mail server carry email.
     pub fn with_smtp(self, config: SmtpConfig) -> Result<Self, SmtpError> {
         Ok(self.with(Channel::Email, Arc::new(Smtp::try_new(config)?)))
+    }
+
+    /// Lets webhooks be posted.
+    pub fn with_webhook(self, config: WebhookConfig) -> Result<Self, WebhookError> {
+        Ok(self.with(Channel::Webhook, Arc::new(Webhook::try_new(config)?)))
     }
 
     /// Lets the [`Outbox`] carry every channel that has no provider.

@@ -6,11 +6,11 @@ use anyhow::{Context as _, bail};
 use domain::Channel;
 use queue::QueueConfig;
 use tracing::info;
-use workers::providers::{SmtpConfig, SmtpTimeouts, SmtpUrlError};
+use workers::providers::{Secret, SmtpConfig, SmtpTimeouts, SmtpUrlError, WebhookConfig};
 use workers::{Context, Parts, Providers, Running, WorkerLimits};
 
 use super::process::Process;
-use crate::config::Config;
+use crate::config::{Config, WebhookConfig as WebhookSettings};
 use crate::shutdown::Lifetime;
 
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,40 @@ fn providers(config: &Config) -> anyhow::Result<Providers> {
     });
     Ok(Providers {
         smtp: smtp.transpose()?,
+        webhook: Some(webhook(&config.webhook)?),
         has_outbox: config.work.outbox,
+    })
+}
+
+fn webhook(webhook: &WebhookSettings) -> anyhow::Result<WebhookConfig> {
+    let secret = |secret: &crate::config::Secret| Secret::new(secret.reveal());
+    let secrets = webhook
+        .secret
+        .as_ref()
+        .map_or("", |secrets| secrets.reveal());
+    let allow_cidrs = webhook.allow_cidrs.iter().map(|cidr| {
+        cidr.parse()
+            .with_context(|| format!("webhook.allow_cidrs has {cidr}, which is no network"))
+    });
+    Ok(WebhookConfig {
+        secrets: secrets
+            .split([' ', ','])
+            .filter(|secret| !secret.is_empty())
+            .map(Secret::new)
+            .collect(),
+        allow_cidrs: allow_cidrs.collect::<anyhow::Result<_>>()?,
+        timeout: webhook.timeout,
+        headers: webhook
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), secret(value)))
+            .collect(),
+        bearer: webhook.bearer.as_ref().map(secret),
+        api_key: webhook
+            .api_key
+            .as_ref()
+            .map(|key| (webhook.api_key_header.clone(), secret(key))),
+        ..WebhookConfig::default()
     })
 }
 

@@ -12,7 +12,7 @@ use crate::config::{LogConfig, LogFormat};
 /// Starts logging for this process. A filter that cannot be read is an error.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter).map_err(|error| {
-        anyhow::anyhow!("POSTRIDER__LOG__FILTER is not a log filter such as `info`: {error}")
+        anyhow::anyhow!("log.filter is not a log filter such as `info`: {error}")
     })?;
     let is_human = match config.format {
         LogFormat::Human => true,

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
 
 use super::smtp_url::MailServer;
 use super::{Config, Secret};
@@ -20,6 +21,7 @@ impl Config {
             );
             wrong.push(("intake.pending_rows_max", problem));
         }
+        self.check_words(&mut wrong);
         self.check_retries(&mut wrong);
         self.check_smtp(&mut wrong);
         self.check_webhook(&mut wrong);
@@ -62,6 +64,20 @@ impl Config {
         zeros
             .map(|(path, _)| (path, "must be at least 1".to_owned()))
             .collect()
+    }
+
+    fn check_words(&self, wrong: &mut Vec<Wrong>) {
+        for queue in &self.work.queues {
+            if workers::queues::all().all(|known| known != queue) {
+                let known: Vec<_> = workers::queues::all().collect();
+                let problem = format!("has `{queue}`; there are {}", known.join(", "));
+                wrong.push(("work.queues", problem));
+            }
+        }
+        if EnvFilter::try_new(&self.log.filter).is_err() {
+            let problem = "is no log filter, such as info,postrider::live=debug".to_owned();
+            wrong.push(("log.filter", problem));
+        }
     }
 
     fn check_retries(&self, wrong: &mut Vec<Wrong>) {

@@ -259,6 +259,16 @@ fn every_mistake_in_a_file_names_its_line() {
           below first_wait",
         ),
         (
+            "work:\n  queues: emial\n",
+            "x.yaml:2: work.queues has `emial`; there are route, render, \
+          retry, email, sms, voice, push, web_push, slack, webhook, in_app, pagerduty",
+        ),
+        (
+            "log:\n  filter: a=b=c\n",
+            "x.yaml:2: log.filter is no log filter, such as \
+          info,postrider::live=debug",
+        ),
+        (
             "smtp:\n  url: http://u:hush@h\n",
             "x.yaml:2: smtp.url is no mail server: expected \
           smtp://user:password@host:587 or smtps://host",

@@ -27,7 +27,7 @@ pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     // One filter for the whole subscriber. With one per layer, a library that only asks whether a
     // line would be logged makes the next line on its thread disappear (seen: every third of ours).
     let filter = EnvFilter::try_new(restrained(&config.filter)).map_err(|error| {
-        anyhow::anyhow!("POSTRIDER__LOG__FILTER is not a log filter such as `info`: {error}")
+        anyhow::anyhow!("log.filter is not a log filter such as `info`: {error}")
     })?;
     let is_human = match config.format {
         LogFormat::Human => true,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use indicatif::ProgressBar;
 use queue::dead_letter::{self, DEAD_LETTERS_MAX, DeadLetter, DeadLetterFilter};
 use queue::{Clock, JobId};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::Store;
 use tokio::time::{Instant, sleep_until};
 
-use super::output::{say, say_json, say_table};
+use super::output::{complain_line, say, say_json, say_table};
 use super::process::{connect, database};
 use super::queues::wake;
 use crate::config::Config;
@@ -71,7 +71,7 @@ pub(super) struct Filter {
     /// Only of this kind of job.
     #[arg(long)]
     kind: Option<String>,
-    /// Only those that died at this time or later (RFC 3339).
+    /// Only those that died at this time or later: `2026-01-31T09:00:00Z`, or `2h` ago.
     #[arg(long, value_parser = parse_time)]
     since: Option<DateTime<Utc>>,
     /// Only those whose last error contains this text.
@@ -92,10 +92,18 @@ impl Filter {
     }
 }
 
+/// A moment, or how long ago it was.
 fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|error| format!("expected a time such as 2026-01-31T09:00:00Z: {error}"))
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let ago = humantime::parse_duration(text).ok();
+    ago.and_then(|ago| {
+        Clock::system()
+            .now()
+            .checked_sub_signed(TimeDelta::from_std(ago).ok()?)
+    })
+    .ok_or_else(|| "expected a time such as 2026-01-31T09:00:00Z, or 2h for so long ago".to_owned())
 }
 
 fn parse_rate(text: &str) -> Result<u32, String> {
@@ -156,6 +164,13 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<boo
             } else {
                 replay(config, &store, &found, rate).await?
             };
+            if matched < named {
+                complain_line(&format!(
+                    "{} of the ids name no dead letter; `postrider jobs show ID` says what \
+                     became of one",
+                    named - matched
+                ));
+            }
             if json {
                 say_json(&json!({"matched": matched, "replayed": replayed, "dry_run": dry_run}))?;
             } else if dry_run {
@@ -285,5 +300,18 @@ mod tests {
         assert_eq!(parse_rate("50"), Ok(50));
         assert!(parse_rate("0/s").is_err());
         assert!(parse_rate("fast").is_err());
+    }
+
+    #[test]
+    fn a_time_is_a_moment_or_so_long_ago() {
+        let moment = "2026-01-31T10:00:00+01:00";
+        let utc: DateTime<Utc> = "2026-01-31T09:00:00Z".parse().unwrap();
+        assert_eq!(parse_time(moment), Ok(utc));
+
+        let before = Clock::system().now();
+        let ago = parse_time("2h").unwrap() + TimeDelta::hours(2);
+        assert!((before..=Clock::system().now()).contains(&ago));
+        assert!(parse_time("yesterday").is_err());
+        assert!(parse_time("9999999999999d").is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
 
 use super::smtp_url::MailServer;
 use super::{Config, Secret};
@@ -25,6 +26,7 @@ impl Config {
             );
             wrong.push(("intake.pending_rows_max", problem));
         }
+        self.check_words(&mut wrong);
         self.check_retries(&mut wrong);
         self.check_smtp(&mut wrong);
         self.check_webhook(&mut wrong);
@@ -67,6 +69,20 @@ impl Config {
         zeros
             .map(|(path, _)| (path, "must be at least 1".to_owned()))
             .collect()
+    }
+
+    fn check_words(&self, wrong: &mut Vec<Wrong>) {
+        for queue in &self.work.queues {
+            if workers::queues::all().all(|known| known != queue) {
+                let known: Vec<_> = workers::queues::all().collect();
+                let problem = format!("has `{queue}`; there are {}", known.join(", "));
+                wrong.push(("work.queues", problem));
+            }
+        }
+        if EnvFilter::try_new(&self.log.filter).is_err() {
+            let problem = "is no log filter, such as info,postrider::live=debug".to_owned();
+            wrong.push(("log.filter", problem));
+        }
     }
 
     fn check_retries(&self, wrong: &mut Vec<Wrong>) {

@@ -16,6 +16,9 @@ pub(super) trait Setting: Sized {
     /// What a value looks like.
     const EXPECTED: &'static str;
 
+    /// Whether an empty text says that there is no value.
+    const CAN_BE_UNSET: bool = false;
+
     fn read(text: &str) -> Result<Self, String>;
 
     fn read_list(_items: &[String]) -> Result<Self, String> {
@@ -72,6 +75,8 @@ impl Setting for Secret {
 
 impl<T: Setting> Setting for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
+
+    const CAN_BE_UNSET: bool = true;
 
     /// An empty text unsets, as `DATABASE_URL= postrider up` means it.
     fn read(text: &str) -> Result<Self, String> {

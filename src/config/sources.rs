@@ -85,14 +85,11 @@ impl FileReader<'_, '_> {
                 format!("{path}.{key}")
             };
             route.push(index);
-            if let Some(first) = entries.iter().position(|(other, _)| other == key)
-                && first < index
-            {
-                let mut earlier = route.clone();
-                earlier.pop();
-                earlier.push(first);
-                let line = self.yaml.line_of(&earlier);
-                self.problem(route, &format!("`{inner}` is set already in line {line}"));
+            if self.is_repeated(entries, index, &inner, route) {
+                // Said already.
+            } else if key.contains('.') {
+                let advice = "write each part on a line of its own, indented, without dots";
+                self.problem(route, &format!("there is no `{inner}`: {advice}"));
             } else if self.outline.is_section(&inner) {
                 self.section(&inner, child, route);
             } else {
@@ -100,6 +97,28 @@ impl FileReader<'_, '_> {
             }
             route.pop();
         }
+    }
+
+    /// Whether the entry at `index` has the key of an earlier one, which is a problem: one of them
+    /// would be forgotten without a word.
+    fn is_repeated(
+        &mut self,
+        entries: &[(String, Node)],
+        index: usize,
+        path: &str,
+        route: &[usize],
+    ) -> bool {
+        let key = entries.get(index).map(|(key, _)| key);
+        let first = entries.iter().position(|(other, _)| Some(other) == key);
+        let Some(first) = first.filter(|first| *first < index) else {
+            return false;
+        };
+        let mut earlier = route.to_vec();
+        earlier.pop();
+        earlier.push(first);
+        let line = self.yaml.line_of(&earlier);
+        self.problem(route, &format!("`{path}` is set already in line {line}"));
+        true
     }
 
     fn setting(&mut self, path: &str, node: &Node, route: &mut Route) {
@@ -138,6 +157,12 @@ impl FileReader<'_, '_> {
                     .iter()
                     .enumerate()
                     .map(|(index, (name, value))| {
+                        route.push(index);
+                        let is_repeated = self.is_repeated(entries, index, name, route);
+                        route.pop();
+                        if is_repeated {
+                            return None;
+                        }
                         let value = self.inner_text(value, index, route)?;
                         Some((name.clone(), value))
                     })
@@ -192,6 +217,8 @@ pub(super) fn read_environment(
         let Some(name) = entry.alias else { continue };
         match value_or_file(variables, name) {
             Ok(None) => {}
+            // `MAIL_FROM=` is how a Compose file hands on a variable that nobody has set.
+            Ok(Some((_, text))) if text.is_empty() && !entry.slot.can_be_unset() => {}
             Ok(Some((source, text))) => put(entry, source, &text, findings),
             Err(problem) => findings.problems.push(problem),
         }
@@ -244,7 +271,11 @@ fn value_or_file(variables: &Variables, name: &str) -> Result<Option<(String, St
         (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set; keep one")),
         (Some(value), None) => Ok(Some((name.to_owned(), value.clone()))),
         (None, Some(path)) => super::load::read_bounded(path.as_ref(), SECRET_BYTES_MAX)
-            .map(|text| Some((file_name.clone(), text)))
+            // An editor ends a file with a line break that is not part of the value.
+            .map(|text| {
+                let value = text.trim_end_matches(['\r', '\n']);
+                Some((file_name.clone(), value.to_owned()))
+            })
             .map_err(|problem| format!("{file_name}: could not read {path}: {problem}")),
         (None, None) => Ok(None),
     }

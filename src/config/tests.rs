@@ -93,6 +93,17 @@ fn a_secret_can_be_a_file_and_is_not_printed() {
 }
 
 #[test]
+fn an_empty_variable_unsets_what_can_be_unset_and_leaves_the_rest() {
+    let file = "smtp:\n  url: smtp://mail.example\n  from: ada@example.com\n";
+    let config = read(file, &[("SMTP_URL", ""), ("MAIL_FROM", "")])
+        .unwrap()
+        .config;
+
+    assert_eq!(config.smtp.url, None);
+    assert_eq!(config.smtp.from, "ada@example.com");
+}
+
+#[test]
 fn a_value_and_its_file_together_are_refused() {
     let error = load(&[("DATABASE_URL", "x"), ("DATABASE_URL_FILE", "/y")]).unwrap_err();
     assert_eq!(
@@ -235,6 +246,19 @@ fn every_mistake_in_a_file_names_its_line() {
             "x.yaml:3: `log` is set already in line 1",
         ),
         (
+            "log.filter: info\n",
+            "x.yaml:1: there is no `log.filter`: write each part on a line of its \
+          own, indented, without dots",
+        ),
+        (
+            "LOG:\n  filter: a\n",
+            "x.yaml:1: there is no setting `LOG`; did you mean `log`?",
+        ),
+        (
+            "webhook:\n  headers:\n    A: 1\n    A: 2\n",
+            "x.yaml:4: `A` is set already in line 3",
+        ),
+        (
             "database:\n  url: ${DB}\n",
             "x.yaml:2: DB is not set; set it, or write `${DB:-default}`",
         ),
@@ -257,6 +281,16 @@ fn every_mistake_in_a_file_names_its_line() {
             "retry:\n  sms:\n    longest_wait: 1s\n",
             "x.yaml:3: retry.sms.longest_wait must not be \
           below first_wait",
+        ),
+        (
+            "work:\n  queues: emial\n",
+            "x.yaml:2: work.queues has `emial`; there are route, render, \
+          retry, email, sms, voice, push, web_push, slack, webhook, in_app, pagerduty",
+        ),
+        (
+            "log:\n  filter: a=b=c\n",
+            "x.yaml:2: log.filter is no log filter, such as \
+          info,postrider::live=debug",
         ),
         (
             "smtp:\n  url: http://u:hush@h\n",

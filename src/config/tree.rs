@@ -23,6 +23,9 @@ pub(super) trait Slot {
 
     /// What people may see of the value: nothing of a secret.
     fn show(&self) -> Value;
+
+    /// Whether an empty text says that there is no value.
+    fn can_be_unset(&self) -> bool;
 }
 
 impl<T: Setting> Slot for T {
@@ -37,6 +40,10 @@ impl<T: Setting> Slot for T {
 
     fn show(&self) -> Value {
         Setting::show(self)
+    }
+
+    fn can_be_unset(&self) -> bool {
+        T::CAN_BE_UNSET
     }
 }
 
@@ -82,7 +89,8 @@ impl<'a> Outline<'a> {
     pub(super) fn nearest(&self, path: &str) -> Option<&str> {
         let headings = self.headings.iter().map(|heading| &heading.path);
         let entries = self.entries.iter().map(|entry| &entry.path);
-        let alike = |known: &&String| strsim::damerau_levenshtein(known, path);
+        let path = path.to_ascii_lowercase();
+        let alike = |known: &&String| strsim::damerau_levenshtein(known, &path);
         headings
             .chain(entries)
             .filter(|known| !known.is_empty())

@@ -10,7 +10,8 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    Visitor,
 };
 
 /// Largest file that is read: a hundred times what every setting once would take.
@@ -119,7 +120,7 @@ impl Yaml {
         } else {
             ""
         };
-        format!("{}:{line}: is not YAML: {error}{advice}", self.name)
+        format!("{}:{line}: cannot be read: {error}{advice}", self.name)
     }
 }
 
@@ -188,6 +189,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
             nodes.push(entry);
         }
         Ok(Node::Map(nodes))
+    }
+
+    /// What a tag becomes.
+    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<Node, A::Error> {
+        Err(A::Error::custom("a tag such as `!name` means nothing here"))
     }
 }
 
@@ -349,12 +355,17 @@ mod tests {
         let error = |text: &str| Yaml::new("x.yaml", text).parse().unwrap_err();
 
         let tab = error("http:\n\tlisten: x\n");
-        assert!(tab.starts_with("x.yaml:2: is not YAML: "), "{tab}");
+        assert!(tab.starts_with("x.yaml:2: cannot be read: "), "{tab}");
         assert!(tab.ends_with("indent with spaces, not with tabs"), "{tab}");
         assert!(
             error("a: [1\n").starts_with("x.yaml:"),
             "{}",
             error("a: [1\n")
+        );
+        let tag = error("a:\n  b: !secret c\n");
+        assert!(
+            tag.starts_with("x.yaml:2: ") && tag.contains("a tag such as"),
+            "{tag}"
         );
         assert!(error("a: 1\n---\nb: 2\n").contains("several documents"));
         assert!(error(&"[".repeat(5000)).starts_with("x.yaml:"));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use testkit::TestDatabase;
 use tokio::process::Command;
 
-async fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
+pub(crate) async fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_postrider"))
         .args(arguments)
         .env("DATABASE_URL", database.url())
@@ -18,7 +18,7 @@ async fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn stdout(output: &Output) -> &str {
+pub(crate) fn stdout(output: &Output) -> &str {
     assert!(output.status.success(), "{output:?}");
     std::str::from_utf8(&output.stdout).unwrap().trim()
 }
@@ -120,7 +120,7 @@ async fn a_token_is_printed_for_a_user() {
 }
 
 /// A dead letter as the queue leaves it.
-async fn bury(pool: &sqlx::PgPool, queue: &str, error: &str) -> String {
+pub(crate) async fn bury(pool: &sqlx::PgPool, queue: &str, error: &str) -> String {
     sqlx::query_scalar(
         "insert into queue.dead_letters \
              (job_id, enqueued_at, priority, lane, attempt, failures, max_attempts, crashes, queue, kind, \

@@ -8,7 +8,14 @@ use super::repository::{Findings, ROOT, file, files};
 #[test]
 fn paths_named_in_the_documents_exist() {
     let mut findings = Findings::default();
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(file) {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/operating.md",
+    ]
+    .map(file)
+    {
         for (number, line) in document.lines() {
             for path in named_paths(line) {
                 if !Path::new(ROOT).join(path).exists() {
@@ -92,6 +99,46 @@ fn every_metric_is_documented() {
         }
     }
     findings.expect_none();
+}
+
+#[test]
+fn every_line_of_the_doctor_is_explained() {
+    let page = file("docs/operating.md");
+    let mut findings = Findings::default();
+    for source in files("rs")
+        .into_iter()
+        .filter(|file| file.path.starts_with("src/cli/doctor/"))
+    {
+        let code = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+        for check in checks(code) {
+            if !page.text.contains(&format!("| `{check}` |")) {
+                let advice = format!("say in docs/operating.md what `{check}` is about");
+                findings.add(&source, 1, advice);
+            }
+        }
+    }
+    findings.expect_none();
+}
+
+/// Lists the names of checks in a source of the doctor.
+fn checks(code: &str) -> Vec<&str> {
+    let marks = [
+        ".ok(",
+        ".warn(",
+        ".fail(",
+        "CHECK: &str = ",
+        "REACHED: &str = ",
+    ];
+    let after = marks.into_iter().flat_map(|mark| code.split(mark).skip(1));
+    let literals = after.filter_map(|rest| rest.trim_start().strip_prefix('"'));
+    literals.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn names_of_checks_are_found_in_calls_and_constants() {
+    let code =
+        "const CHECK: &str = \"a b\"; report.ok(CHECK, \"x\"); report.warn(\n  \"c\", \"y\")";
+    assert_eq!(checks(code), ["c", "a b"]);
 }
 
 /// Lists the paths of this repository that a line of Markdown names, in backticks or as a link.

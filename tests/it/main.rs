@@ -36,3 +36,4 @@ mod proxy;
 mod shutdown;
 mod socket;
 mod up;
+mod webhooks;

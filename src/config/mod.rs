@@ -122,7 +122,7 @@ section! {
     pub struct WorkConfig {
         /// Queues to work on; empty means all. `--queues` wins.
         pub queues: Vec<String> = Vec::new(),
-        /// Sends at once per outside channel in this process. One destination gets at most two thirds
+        /// Sends at once per outside channel in this process. One destination gets at most a third
         /// of them.
         pub concurrency: usize = 256,
         /// Sends at once of single channels, where `work.concurrency` does not fit. In-app waits

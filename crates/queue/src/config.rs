@@ -80,7 +80,7 @@ pub struct Limits {
     /// ahead: for channels where an unknown first attempt must never be repeated (sms, voice).
     pub is_careful: bool,
     /// Whether a lane leaves slots to others, because handlers wait for its destination: alone it
-    /// gets two thirds of the slots.
+    /// gets a third of the slots.
     pub is_shared: bool,
 }
 

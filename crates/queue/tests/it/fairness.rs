@@ -159,7 +159,7 @@ async fn a_destination_that_never_answers_does_not_hold_up_the_others() {
         })
         .await;
     kit.enqueue(&dead).await;
-    eventually(SOON, async || waiting.load(Ordering::SeqCst) == 16).await;
+    eventually(SOON, async || waiting.load(Ordering::SeqCst) == 8).await;
     let follow_up = |n: i64| {
         let mut before = job(1000 + n);
         before.queue = "before".to_owned();

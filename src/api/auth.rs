@@ -38,7 +38,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn may(&self, needed: Role) -> bool {
+    pub(crate) fn may(&self, needed: Role) -> bool {
         self.roles.iter().any(|role| role.includes(needed))
     }
 

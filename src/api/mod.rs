@@ -9,6 +9,7 @@ mod health;
 mod inbox;
 mod json;
 mod notifications;
+mod outbox;
 mod page;
 pub(crate) mod query;
 pub mod token;
@@ -35,6 +36,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/notifications/ack", post(inbox::acknowledge))
         .route("/v1/notifications/unread-count", get(inbox::unread_count))
         .route("/v1/notifications/{id}", get(notifications::show))
+        .route("/v1/notifications/{id}/trace", get(notifications::trace))
+        .route("/v1/outbox", get(outbox::list))
         .route("/v1/ws", get(live::upgrade))
         .route("/ws", get(live::upgrade))
         .route("/health", get(health::health))

@@ -23,7 +23,7 @@ use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
 use super::page::{Page, PageQuery};
 use super::query::Query;
-use super::view::{DeliveryView, NotificationView};
+use super::view::{DeliveryView, NotificationView, TraceView};
 use crate::app::App;
 use crate::intake::{Answer, Row};
 
@@ -148,21 +148,9 @@ pub(super) async fn show(
     caller: Caller,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Json<NotificationView>, ApiError> {
-    let readable = caller.readable(None)?;
-    let not_found = || ApiError::not_found("there is no such notification");
-    let params = params.map_err(|_not_utf8| not_found())?;
-    let id: NotificationId = params
-        .iter()
-        .find_map(|(name, value)| (name == "id").then(|| value.parse().ok()))
-        .flatten()
-        .ok_or_else(not_found)?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
-    let notification = store::notifications::find_notification(&mut conn, &caller.tenant_id, id)
-        .await
-        .map_err(ApiError::from_store)?
-        // Another user's looks exactly like one that never was.
-        .filter(|found| readable.is_none_or(|user_id| user_id == found.user_id))
-        .ok_or_else(not_found)?;
+    let notification = find(&mut conn, &caller, params).await?;
+    let id = notification.id;
     let mut deliveries = store::deliveries::list_deliveries(&mut conn, &[id])
         .await
         .map_err(ApiError::from_store)?;
@@ -177,6 +165,43 @@ pub(super) async fn show(
         StatusCode::OK,
         whole(notification, deliveries, attempts),
     ))
+}
+
+/// Every decision about a notification, in order.
+pub(super) async fn trace(
+    State(app): State<App>,
+    caller: Caller,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Result<Json<Vec<TraceView>>, ApiError> {
+    let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
+    let notification = find(&mut conn, &caller, params).await?;
+    let entries = store::traces::list_trace(&mut conn, notification.id)
+        .await
+        .map_err(ApiError::from_store)?;
+    let shown = entries.into_iter().map(TraceView::of).collect();
+    Ok(Json(StatusCode::OK, shown))
+}
+
+/// The notification that the path names, if the caller may read it.
+async fn find(
+    conn: &mut store::Connection,
+    caller: &Caller,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Result<Notification, ApiError> {
+    let readable = caller.readable(None)?;
+    let not_found = || ApiError::not_found("there is no such notification");
+    let params = params.map_err(|_not_utf8| not_found())?;
+    let id: NotificationId = params
+        .iter()
+        .find_map(|(name, value)| (name == "id").then(|| value.parse().ok()))
+        .flatten()
+        .ok_or_else(not_found)?;
+    store::notifications::find_notification(conn, &caller.tenant_id, id)
+        .await
+        .map_err(ApiError::from_store)?
+        // Another user's looks exactly like one that never was.
+        .filter(|found| readable.is_none_or(|user_id| user_id == found.user_id))
+        .ok_or_else(not_found)
 }
 
 /// Shows `sending` where a delivery's job runs. It is not stored: a row per attempt would be

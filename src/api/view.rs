@@ -1,11 +1,16 @@
 //! How rows look from outside.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::{AttemptStatus, Channel, DeliveryId, NotificationId, Priority, Status, UserId};
+use domain::{
+    AttemptStatus, Channel, DeliveryId, Message, NotificationId, Priority, Status, TraceStep,
+    UserId,
+};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use store::deliveries::{Attempt, Delivery};
 use store::notifications::Notification;
+use store::outbox::OutboxItem;
+use store::traces::TraceEntry;
 
 /// A moment as the contract writes it: RFC 3339, UTC, with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,6 +118,7 @@ struct AttemptView {
     status: AttemptStatus,
     error: Option<String>,
     provider_message_id: Option<String>,
+    response: Option<String>,
     started_at: Moment,
     finished_at: Moment,
 }
@@ -125,8 +131,56 @@ impl AttemptView {
             status: row.status,
             error: row.error,
             provider_message_id: row.provider_message_id,
+            response: row.response,
             started_at: Moment(row.started_at),
             finished_at: Moment(row.finished_at),
+        }
+    }
+}
+
+/// A message that the outbox took: what would have been sent, and to where.
+#[derive(Debug, Serialize)]
+pub(super) struct OutboxView {
+    id: DeliveryId,
+    notification_id: NotificationId,
+    user_id: UserId,
+    channel: Channel,
+    address: Option<String>,
+    template: Option<String>,
+    locale: Option<String>,
+    message: Option<Message>,
+    created_at: Moment,
+}
+
+impl OutboxView {
+    pub(super) fn of(row: OutboxItem) -> Self {
+        Self {
+            id: row.delivery_id,
+            notification_id: row.notification_id,
+            user_id: row.user_id,
+            channel: row.channel,
+            address: row.address,
+            template: row.template,
+            locale: row.locale,
+            message: row.message,
+            created_at: Moment(row.created_at),
+        }
+    }
+}
+
+/// One decision about a notification.
+#[derive(Debug, Serialize)]
+pub(super) struct TraceView {
+    at: Moment,
+    #[serde(flatten)]
+    step: TraceStep,
+}
+
+impl TraceView {
+    pub(super) fn of(entry: TraceEntry) -> Self {
+        Self {
+            at: Moment(entry.at),
+            step: entry.step,
         }
     }
 }

@@ -5,8 +5,10 @@
 //! depend on what lies there and nothing of it is touched. `benches/README.md` says how to compare.
 
 pub mod burn_down;
+pub mod deliver;
 mod load;
 mod percentiles;
 pub mod pipeline;
 mod roles;
+mod sink;
 mod stage;

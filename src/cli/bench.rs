@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::bench::{burn_down, pipeline};
+use crate::bench::{burn_down, deliver, pipeline};
 use crate::config::Config;
 
 use super::output::{say, say_json};
@@ -13,6 +13,8 @@ pub(super) enum Command {
     Queue(burn_down::QueueBenchArgs),
     /// Submit events over HTTP and count what reaches the feeds.
     Pipeline(pipeline::PipelineBenchArgs),
+    /// Send mails or webhooks until the far side has them all.
+    Deliver(deliver::DeliverBenchArgs),
 }
 
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
@@ -27,6 +29,14 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         }
         Command::Pipeline(args) => {
             let figures = pipeline::run(config, &args).await?;
+            if args.json {
+                say_json(&figures)?;
+            } else {
+                say(&figures.to_string())?;
+            }
+        }
+        Command::Deliver(args) => {
+            let figures = deliver::run(config, &args).await?;
             if args.json {
                 say_json(&figures)?;
             } else {

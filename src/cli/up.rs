@@ -1,7 +1,6 @@
 //! `postrider up`: everything in one process, from nothing.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -73,16 +72,15 @@ async fn run_on(config: Config, api_key: Secret, lifetime: Lifetime) -> anyhow::
     let banner = banner(address, &config, &api_key)?;
 
     let mut process = Process::open(config, lifetime.clone()).await?;
+    // Nobody's message leaves a first try: what has no provider goes to the outbox.
+    process.config.work.outbox = true;
     process
         .store
         .migrate(process.clock.now())
         .await
         .context("could not migrate the database")?;
     ensure_admin_key(&process.store, &api_key, &process.clock).await?;
-    // Nobody's mail leaves a first try: what has no provider goes to the outbox.
-    let templates = Arc::clone(&process.templates);
-    let context = workers::Context::with_outbox(templates, process.clock.clone());
-    let workers = work::start(&mut process, context)?;
+    let workers = work::start(&mut process)?;
     let app = process.start_front()?;
     let store = process.start_ground();
     lifetime.requests.spawn(server::run(app, listener));

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use domain::Channel;
 use queue::QueueConfig;
 use tracing::info;
-use workers::{Context, Parts, Running, WorkerLimits};
+use workers::providers::{SmtpConfig, SmtpTimeouts, SmtpUrlError};
+use workers::{Context, Parts, Providers, Running, WorkerLimits};
 
 use super::process::Process;
 use crate::config::Config;
@@ -28,9 +30,7 @@ pub(super) async fn run(mut config: Config, args: Args) -> anyhow::Result<()> {
     }
     let grace = config.shutdown.grace;
     let mut process = Process::open(config, lifetime.clone()).await?;
-    let templates = Arc::clone(&process.templates);
-    let context = Context::in_app_only(templates, process.clock.clone());
-    let running = start(&mut process, context)?;
+    let running = start(&mut process)?;
     let store = process.start_ground();
     info!("working");
 
@@ -40,12 +40,16 @@ pub(super) async fn run(mut config: Config, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the workers of `process` on its configured queues; `context` says who carries the channels.
-pub(super) fn start(process: &mut Process, context: Context) -> anyhow::Result<Running> {
-    let config = &process.config.work;
-    for queue in &config.queues {
+/// Starts the workers of `process` on its configured queues.
+pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
+    let config = &process.config;
+    for queue in &config.work.queues {
         check_queue(queue)?;
     }
+    let templates = Arc::clone(&process.templates);
+    let context = Context::try_new(templates, providers(config)?, process.clock.clone())
+        .context("could not set up the channels")?
+        .retrying(config.retry_policies());
     let metrics =
         queue::Metrics::register(&process.registry).context("could not register the metrics")?;
     Ok(workers::start(Parts {
@@ -56,16 +60,53 @@ pub(super) fn start(process: &mut Process, context: Context) -> anyhow::Result<R
         bell: process.bell.clone(),
         heard: Some(process.listener.subscribe(queue::JOBS_AVAILABLE)),
         queue: QueueConfig {
-            node: config.node.clone(),
+            node: config.work.node.clone(),
             ..QueueConfig::default()
         },
-        limits: WorkerLimits {
-            concurrency: config.concurrency,
-            overrides: config.overrides(),
-        },
-        queues: config.queues.clone(),
+        limits: limits(config),
+        queues: config.work.queues.clone(),
         metrics,
     }))
+}
+
+/// Mails at once per connection to the mail server: while one is on its way, others are loaded or
+/// have their outcome settled. More would wait for a connection until they count as failed.
+const MAILS_PER_CONNECTION: usize = 4;
+
+fn limits(config: &Config) -> WorkerLimits {
+    let mut overrides = config.work.overrides();
+    let mails = config
+        .smtp
+        .connections_max
+        .saturating_mul(MAILS_PER_CONNECTION);
+    overrides
+        .entry(Channel::Email)
+        .or_insert_with(|| mails.min(config.work.concurrency));
+    WorkerLimits {
+        concurrency: config.work.concurrency,
+        overrides,
+    }
+}
+
+/// The configured providers.
+fn providers(config: &Config) -> anyhow::Result<Providers> {
+    let smtp = config.smtp.url.as_ref().map(|url| {
+        let smtp = &config.smtp;
+        Ok::<_, SmtpUrlError>(SmtpConfig {
+            from: smtp.from.clone(),
+            hello_name: smtp.hello.clone(),
+            connections_max: smtp.connections_max,
+            timeouts: SmtpTimeouts {
+                answer: smtp.timeout,
+                ..SmtpTimeouts::default()
+            },
+            ..SmtpConfig::parse(url.reveal())?
+        })
+    });
+    Ok(Providers {
+        smtp: smtp.transpose()?,
+        has_outbox: config.work.outbox,
+    })
 }
 
 /// Refuses a queue that no worker serves: a typing error would wait for ever.

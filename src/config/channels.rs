@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::{Channel, RetryPolicy};
+use domain::{Channel, RetryPolicies, RetryPolicy};
 
 use super::secret::Secret;
 use super::tree::section;
@@ -84,17 +84,19 @@ impl RetryConfig {
 
 impl Config {
     /// When each channel's sends are tried again.
-    pub fn retry_policies(&self) -> BTreeMap<Channel, RetryPolicy> {
-        let each = self.retry.each().into_iter();
-        each.map(|(channel, retry)| (channel, retry.policy()))
-            .collect()
+    pub fn retry_policies(&self) -> RetryPolicies {
+        let each = self.retry.each();
+        RetryPolicies::new(|channel| {
+            let retry = each.iter().find(|(of, _)| *of == channel);
+            retry.map_or_else(|| RetryPolicy::of(channel), |(_, retry)| retry.policy())
+        })
     }
 }
 
 section! {
     /// Sends at once of single channels.
     pub struct WorkChannels {
-        /// Mails at once.
+        /// Mails at once; unset, four for each connection to the mail server.
         pub email: Option<usize> = None,
         /// Text messages at once.
         pub sms: Option<usize> = None,
@@ -142,10 +144,12 @@ section! {
         pub url: Option<Secret> = None => "SMTP_URL",
         /// Who mail is from.
         pub from: String = "postrider@localhost".to_owned() => "MAIL_FROM",
-        /// Connections to the server in this process.
-        pub connections_max: usize = 32,
-        /// How long one stage of one conversation may take.
-        pub timeout: Duration = Duration::from_secs(30),
+        /// Connections to the server in this process. Servers commonly refuse more than ten to
+        /// twenty from one address.
+        pub connections_max: usize = 10,
+        /// How long the server may take to answer once it has the message, at most 11 seconds: one
+        /// that scans mail takes its time.
+        pub timeout: Duration = Duration::from_secs(11),
         /// What we call ourselves to the server; unset, the name of the host.
         pub hello: Option<String> = None,
     }
@@ -181,10 +185,7 @@ mod tests {
     fn the_defaults_are_those_of_the_domain() {
         let policies = Config::default().retry_policies();
 
-        assert_eq!(policies.len(), Channel::ALL.len());
-        for channel in Channel::ALL {
-            assert_eq!(policies[&channel], RetryPolicy::of(channel), "{channel}");
-        }
+        assert_eq!(policies, RetryPolicies::default());
     }
 
     #[test]

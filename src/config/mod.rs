@@ -21,7 +21,6 @@ mod load;
 mod page;
 mod secret;
 mod setting;
-pub(crate) mod smtp_url;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -122,11 +121,15 @@ section! {
     pub struct WorkConfig {
         /// Queues to work on; empty means all. `--queues` wins.
         pub queues: Vec<String> = Vec::new(),
-        /// Sends at once per outside channel in this process.
-        pub concurrency: usize = 64,
+        /// Sends at once per outside channel in this process. One destination gets at most two thirds
+        /// of them.
+        pub concurrency: usize = 256,
         /// Sends at once of single channels, where `work.concurrency` does not fit. In-app waits
         /// for nobody and has no limit here.
         pub channels: WorkChannels = WorkChannels::default(),
+        /// Whether the outbox takes messages on channels that no provider carries: they are stored
+        /// and listed, and sent to nobody. Without it they fail. `up` always has it.
+        pub outbox: bool = false,
         /// What this process is called where an operator sees it.
         pub node: String = "postrider".to_owned(),
     }

@@ -154,7 +154,7 @@ webhook:
         ("database.url", "postgres://u:****@h/d", "data/database_url"),
         ("webhook.secret", "****", "WEBHOOK_SECRET"),
         ("http.listen", "0.0.0.0:8080", "PORT"),
-        ("smtp.timeout", "30s", "default"),
+        ("webhook.timeout", "10s", "default"),
     ] {
         assert_eq!(row(name), [name, value, source]);
     }

@@ -29,7 +29,7 @@ pub(crate) struct Front {
     pub(crate) lifetime: Lifetime,
     pub(crate) client: reqwest::Client,
     /// Dropped last, when nothing uses it any more.
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Front {
@@ -85,7 +85,7 @@ impl Front {
             address,
             lifetime,
             client: reqwest::Client::new(),
-            _database: database,
+            database,
         };
         front.create_key(ADMIN_KEY, "default", &[Role::Admin]).await;
         front
@@ -156,6 +156,10 @@ impl Front {
         Answer::of(request.send().await.unwrap()).await
     }
 
+    pub(crate) fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     /// Rows of a table.
     pub(crate) async fn count(&self, table: &str) -> i64 {
         let statement = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
@@ -193,6 +197,7 @@ impl Front {
                     body: "Body".to_owned(),
                     body_html: None,
                     data: Some(json!({"order": title})),
+                    mail: None,
                 }),
                 template: None,
                 locale: None,

@@ -7,6 +7,11 @@
     reason = "tests stop at the first surprise, and read the clock and the environment"
 )]
 
+use std::time::Duration;
+
+/// How long a test waits for what must come: far longer than it takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
 mod access;
 mod bad_input;
 mod cli;
@@ -15,11 +20,16 @@ mod crash;
 mod ctrl_c;
 mod doctor;
 mod events;
+mod far_side;
 mod front;
+mod house;
 mod intake;
 mod jobs;
 mod live;
+mod logs;
+mod mail;
 mod notifications;
+mod outbox;
 mod pgbouncer;
 mod procfile;
 mod proxy;

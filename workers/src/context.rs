@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use channels::Channels;
-use domain::TemplateNames;
+use domain::{RetryPolicies, TemplateNames};
 use queue::{Chance, Clock};
 use render::Templates;
 
@@ -17,6 +17,7 @@ pub struct Context {
     pub(crate) templates: Arc<Templates>,
     pub(crate) template_names: Arc<TemplateNames>,
     pub(crate) channels: Channels,
+    pub(crate) retries: Arc<RetryPolicies>,
     pub(crate) clock: Clock,
     chance: Chance,
 }
@@ -29,19 +30,17 @@ impl Context {
             templates,
             template_names,
             channels,
+            retries: Arc::default(),
             clock,
             chance: Chance::system(),
         }
     }
 
-    /// A context whose every outside channel is the outbox: accepted, stored, sent to nobody.
-    pub fn with_outbox(templates: Arc<Templates>, clock: Clock) -> Self {
-        Self::new(templates, Channels::new().with_outbox(), clock)
-    }
-
-    /// A context without providers: in-app only.
-    pub fn in_app_only(templates: Arc<Templates>, clock: Clock) -> Self {
-        Self::new(templates, Channels::new(), clock)
+    /// Changes when providers are tried again.
+    #[must_use]
+    pub fn retrying(mut self, retries: RetryPolicies) -> Self {
+        self.retries = Arc::new(retries);
+        self
     }
 
     /// Chooses the chance, so that a test sees the same waits every time.

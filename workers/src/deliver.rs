@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | Enqueued by | [`render`](crate::render), [`retry`](crate::retry), a replay |
 //! | Queue | one per channel: `email`, `sms`, `in_app`, … |
-//! | Attempts | per delivery, by [`RetryPolicy`]; the job's own 8 are for unexpected errors |
+//! | Attempts | per delivery, by [`RetryPolicies`](domain::RetryPolicies); the job's own 8 are for unexpected errors |
 //! | Idempotency | the delivery id is the provider's key; text messages and calls are not repeated |
 //!
 //! A send that should be tried again ends this job and plans a `retry` job in the same settlement,
@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use channels::{Outbox, Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 use chrono::{DateTime, Utc};
-use domain::{AttemptStatus, Channel, DeliveryId, RetryPolicy, Status, TraceStep};
+use domain::{AttemptStatus, Channel, DeliveryId, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use serde::{Deserialize, Serialize};
-use store::effect::{DeliveryMove, NewAttempt};
+use store::effect::{DeliveryMove, NewAttempt, Stored};
 use store::prepare::ToDeliver;
 use store::{Connection, Effect, StoreError};
 
@@ -125,6 +125,9 @@ async fn send(row: &ToDeliver, cx: &Context, lease: LeaseInfo) -> Outcome<Effect
         channel: row.channel,
         address: row.address.clone(),
         message,
+        kind: row.kind.clone(),
+        created_at: row.created_at,
+        sent_at: started_at,
     };
     let answer = cx.channels.send(provider, &outgoing).await;
     attempt.finished_at = cx.clock.now();
@@ -163,14 +166,30 @@ impl Attempt<'_> {
             provider: Some(self.provider.to_owned()),
             ..facts(self.row).moved(status, self.finished_at)
         };
-        Outcome::completed()
-            .with(self.recorded(attempt, None, receipt.provider_message_id))
-            .with(Effect::DeliveryMoved(moved))
+        let accepted = Outcome::completed()
+            .with(self.recorded(attempt, None, Some(receipt)))
+            .with(Effect::DeliveryMoved(moved));
+        if self.provider == Outbox::NAME {
+            accepted.with(self.stored())
+        } else {
+            accepted
+        }
+    }
+
+    /// Sent to nobody, and listed where it can be read.
+    fn stored(&self) -> Effect {
+        Effect::OutboxStored(Stored {
+            delivery_id: self.row.id,
+            tenant_id: self.row.tenant_id.clone(),
+            user_id: self.row.user_id.clone(),
+            channel: self.row.channel,
+            at: self.finished_at,
+        })
     }
 
     /// What follows from a send that was not accepted.
     fn ended(&self, error: &SendError, cx: &Context) -> Outcome<Effect> {
-        let policy = RetryPolicy::of(self.row.channel);
+        let policy = cx.retries.of(self.row.channel);
         let backoff = policy.delay(self.number(), cx.chance());
         match error {
             SendError::Rejected { .. } | SendError::AddressDead { .. } => {
@@ -239,8 +258,11 @@ impl Attempt<'_> {
         &self,
         status: AttemptStatus,
         error: Option<&SendError>,
-        provider_message_id: Option<String>,
+        receipt: Option<Receipt>,
     ) -> Effect {
+        let (provider_message_id, response) = receipt.map_or((None, None), |receipt| {
+            (receipt.provider_message_id, receipt.response)
+        });
         Effect::Attempted(NewAttempt {
             delivery_id: self.row.id,
             number: self.number(),
@@ -248,6 +270,7 @@ impl Attempt<'_> {
             status,
             error: error.map(said),
             provider_message_id,
+            response,
             started_at: self.started_at,
             finished_at: self.finished_at,
         })

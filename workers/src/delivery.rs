@@ -102,26 +102,33 @@ impl DeliveryFacts<'_> {
 
     /// Jobs of one destination take turns with those of others.
     ///
-    /// A mail's destination is the domain of its address, so that one slow mail server delays only
-    /// its own; elsewhere it is the user.
+    /// A mail's destination is the domain of its address and a webhook's the host of its URL, so that
+    /// one slow server delays only its own; elsewhere it is the user.
     fn lane(&self) -> u8 {
-        let domain = match self.channel {
-            Channel::Email => self
-                .address
-                .and_then(|it| it.rsplit_once('@'))
-                .map(|it| it.1),
+        let host = match self.channel {
+            Channel::Email => self.address.and_then(mail_domain),
+            Channel::Webhook => self.address.and_then(url_authority),
             Channel::Sms
             | Channel::Voice
             | Channel::Push
             | Channel::WebPush
             | Channel::Slack
-            | Channel::Webhook
             | Channel::InApp
             | Channel::Pagerduty => None,
         };
-        let destination = domain.unwrap_or_else(|| self.user_id.as_str());
+        let destination = host.unwrap_or_else(|| self.user_id.as_str());
         queue::lane_of(&[self.tenant_id.as_str(), self.channel.as_str(), destination])
     }
+}
+
+fn mail_domain(address: &str) -> Option<&str> {
+    address.rsplit_once('@').map(|(_, domain)| domain)
+}
+
+/// Host and port of a URL.
+fn url_authority(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split(['/', '?', '#']).next()
 }
 
 /// A notification's priority as its jobs' class.
@@ -156,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn mails_to_one_server_share_a_lane_and_feeds_go_by_user() {
+    fn messages_to_one_server_share_a_lane_and_feeds_go_by_user() {
         let mail = |user, address| lane(Channel::Email, user, Some(address));
         assert_eq!(
             mail("ada", "ada@slow.example"),
@@ -165,6 +172,16 @@ mod tests {
         assert_ne!(
             mail("ada", "ada@slow.example"),
             mail("ada", "ada@fast.example")
+        );
+
+        let hook = |user, url| lane(Channel::Webhook, user, Some(url));
+        assert_eq!(
+            hook("ada", "https://slow.example/a"),
+            hook("bob", "https://slow.example?b")
+        );
+        assert_ne!(
+            hook("ada", "https://slow.example/a"),
+            hook("ada", "https://quick.example/a")
         );
 
         assert_ne!(

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use queue::{Bell, Clock, Connection, Effects, Lease};
 use store::Effect;
-use store::settlement::{Applied, apply};
+use store::settlement::{Applied, StatusMove, apply};
+use tracing::info;
 
 use crate::burial;
 
@@ -33,10 +34,20 @@ impl Effects for Ledger {
         let feeds = applied.arrivals.iter();
         let tokens = feeds.map(|(tenant_id, user_id)| domain::feed_token(tenant_id, user_id));
         self.bell.ring_all(INBOX_CHANGED, tokens.collect());
+        for moved in &applied.moves {
+            log(moved);
+        }
     }
 
     fn on_bury(&self, lease: &Lease, error: &str) -> Vec<Effect> {
         let at: DateTime<Utc> = self.clock.now();
         burial::on_bury(&lease.kind, &lease.payload, error, at)
     }
+}
+
+/// One line for each turn in a delivery's life, once it is committed: ids and words, no more.
+fn log(moved: &StatusMove) {
+    let (channel, status) = (moved.channel.as_str(), moved.status.as_str());
+    info!(notification.id = %moved.notification_id, delivery.id = %moved.delivery_id, channel,
+        status, "delivery moved");
 }

@@ -17,7 +17,7 @@ pub struct WorkerLimits {
 impl Default for WorkerLimits {
     fn default() -> Self {
         Self {
-            concurrency: 64,
+            concurrency: 256,
             overrides: BTreeMap::new(),
         }
     }
@@ -27,15 +27,13 @@ impl Default for WorkerLimits {
 /// while the next is on its way and the settlement of the last is under way.
 const COMPUTED_AHEAD: usize = 1500;
 
-/// Jobs claimed ahead of a free sender.
-const SENT_AHEAD: usize = 200;
-
 impl WorkerLimits {
     /// The limits of one queue.
     ///
-    /// Routing, rendering and in-app delivery wait for nobody, so many are held at once. An outside
-    /// channel is bounded by its provider; sms and voice are claimed into free senders only, since
-    /// a message that may have gone out must not be sent again unasked.
+    /// Routing, rendering and in-app delivery wait for nobody, so many are held at once. The senders
+    /// of an outside channel wait for its destinations, so these share them, and nothing is claimed
+    /// ahead. Sms and voice are claimed durably as well, since a message that may have gone out must
+    /// not be sent again unasked.
     pub(crate) fn of(&self, queue: &str) -> Limits {
         let sends = |channel| {
             let sends = self.overrides.get(&channel);
@@ -43,8 +41,10 @@ impl WorkerLimits {
         };
         match Channel::parse(queue) {
             None | Some(Channel::InApp) => Limits::new(256, COMPUTED_AHEAD),
-            Some(channel @ (Channel::Sms | Channel::Voice)) => Limits::careful(sends(channel)),
-            Some(channel) => Limits::new(sends(channel), SENT_AHEAD),
+            Some(channel @ (Channel::Sms | Channel::Voice)) => {
+                Limits::careful(sends(channel)).shared()
+            }
+            Some(channel) => Limits::new(sends(channel), 0).shared(),
         }
     }
 }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, Message};
+use domain::{Channel, DeliveryId, MailParts, Message};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{EventVars, NotificationVars, RenderError, UserVars, Vars};
 use serde::{Deserialize, Serialize};
@@ -72,10 +72,28 @@ pub(crate) async fn run(
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
     }
+    let mail = match mail(row) {
+        Ok(mail) => mail,
+        Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
+    };
     Ok(match message(row, cx) {
-        Ok(message) => rendered(row, message, now),
+        Ok(message) => rendered(row, Message { mail, ..message }, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
+}
+
+/// The copies and attachments of a direct send, where it goes out as a mail. They were checked at
+/// the door if the request named the channel, and here if routing chose it.
+fn mail(row: &ToRender) -> Result<Option<MailParts>, String> {
+    match (&row.data, row.channel) {
+        (Some(data), Channel::Email) => MailParts::from_data(data).map_err(|errors| {
+            let each = errors
+                .iter()
+                .map(|error| format!("{}: {}", error.pointer, error.detail));
+            each.collect::<Vec<_>>().join("; ")
+        }),
+        _ => Ok(None),
+    }
 }
 
 /// Stores the message and plans its sending.

@@ -18,21 +18,31 @@
 //! # Reading order
 //!
 //! [`message`] (what is handed over), [`outcome`] (what comes back), [`registry`] (who carries
-//! which channel), then the providers: [`outbox`], and [`scripted`] for tests.
+//! which channel), then the providers: [`email`], [`webhook`], [`outbox`], and [`scripted`] for tests.
 
+mod email;
+mod http;
 mod message;
 mod outbox;
 mod outcome;
+mod redact;
 mod registry;
 mod scripted;
+mod secret;
+mod webhook;
 
 use async_trait::async_trait;
 
+pub use email::{
+    Smtp, SmtpConfig, SmtpCredentials, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError,
+};
 pub use message::Outgoing;
 pub use outbox::Outbox;
 pub use outcome::{Receipt, ReceiptStatus, SendError};
 pub use registry::{Channels, SEND_TIMEOUT};
 pub use scripted::Scripted;
+pub use secret::Secret;
+pub use webhook::{Webhook, WebhookConfig, WebhookError, WebhookSecretError};
 
 /// A company or protocol that carries a channel.
 #[async_trait]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, Message};
 
 /// One message on its way to one address.
@@ -13,6 +14,14 @@ pub struct Outgoing {
     /// In the channel's own form. `None` where the provider is its own destination (`pagerduty`).
     pub address: Option<String>,
     pub message: Message,
+    /// Event type; for a direct send the template's name or `notification`. The `type` in a
+    /// webhook's body.
+    pub kind: String,
+    /// When the notification came to be: the `timestamp` in a webhook's body, a mail's `Date`.
+    /// The same on every attempt.
+    pub created_at: DateTime<Utc>,
+    /// When this attempt began: what a webhook's signature is made for.
+    pub sent_at: DateTime<Utc>,
 }
 
 impl Outgoing {
@@ -34,14 +43,13 @@ impl fmt::Debug for Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
 
     #[test]
     fn debug_output_shows_neither_address_nor_content() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let outgoing = Outgoing {
-            delivery_id: DeliveryId::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap()),
+            delivery_id: DeliveryId::at(now),
             channel: Channel::Email,
             address: Some("ada@example.com".into()),
             message: Message {
@@ -49,7 +57,11 @@ mod tests {
                 body: "secret".into(),
                 body_html: None,
                 data: None,
+                mail: None,
             },
+            kind: "order.filled".into(),
+            created_at: now,
+            sent_at: now,
         };
 
         let shown = format!("{outgoing:?}");

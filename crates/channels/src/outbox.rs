@@ -12,16 +12,22 @@ use crate::{Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 #[derive(Debug, Clone, Copy)]
 pub struct Outbox;
 
+impl Outbox {
+    /// What it is called in attempts.
+    pub const NAME: &'static str = "outbox";
+}
+
 #[async_trait]
 impl Provider for Outbox {
     fn name(&self) -> &'static str {
-        "outbox"
+        Self::NAME
     }
 
     async fn send(&self, _outgoing: &Outgoing) -> Result<Receipt, SendError> {
         Ok(Receipt {
             status: ReceiptStatus::Sent,
             provider_message_id: None,
+            response: None,
         })
     }
 }

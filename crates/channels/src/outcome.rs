@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::redact::redact;
+
 /// The provider took the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     pub status: ReceiptStatus,
     /// The provider's own id, by which its later reports are matched.
     pub provider_message_id: Option<String>,
+    /// What the provider answered, without addresses and in the length a row can hold.
+    pub response: Option<String>,
 }
 
 /// How far the message is known to have come.
@@ -17,6 +21,16 @@ pub enum ReceiptStatus {
     Sent,
     /// At its destination: nothing more will be heard.
     Delivered,
+}
+
+impl Receipt {
+    /// The same with its response [`redact`]ed.
+    pub(crate) fn redacted(self, address: Option<&str>) -> Self {
+        Self {
+            response: self.response.map(|text| redact(&text, address)),
+            ..self
+        }
+    }
 }
 
 /// Why a message was not handed over. `detail` is what the provider said, without addresses or
@@ -46,4 +60,17 @@ pub enum SendError {
     /// channel's policy decides whether a repeat is harmless.
     #[error("outcome unknown: {detail}")]
     Unknown { detail: String },
+}
+
+impl SendError {
+    /// The same with its detail [`redact`]ed.
+    pub(crate) fn redacted(mut self, address: Option<&str>) -> Self {
+        let (Self::Transient { detail }
+        | Self::Throttled { detail, .. }
+        | Self::Rejected { detail }
+        | Self::AddressDead { detail }
+        | Self::Unknown { detail }) = &mut self;
+        *detail = redact(detail, address);
+        self
+    }
 }

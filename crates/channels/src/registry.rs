@@ -7,10 +7,16 @@ use std::time::Duration;
 use domain::Channel;
 use tracing::Instrument;
 
-use crate::{Outbox, Outgoing, Provider, Receipt, SendError};
+use crate::{
+    Outbox, Outgoing, Provider, Receipt, SendError, Smtp, SmtpConfig, SmtpError, Webhook,
+    WebhookConfig, WebhookError,
+};
 
-/// How long a provider may take over one message. Above the slowest answer of a mail server that
-/// scans while the client waits, below the patience of a shutdown.
+/// How long a provider may take over one message, whatever it does.
+///
+/// A backstop: providers bound their own stages in less, because only they can tell a server that
+/// could not be reached from one that took the message and never answered. Below the patience of a
+/// shutdown.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The providers of this process, one per channel.
@@ -34,6 +40,16 @@ impl Channels {
     pub fn with(mut self, channel: Channel, provider: Arc<dyn Provider>) -> Self {
         self.providers.insert(channel, provider);
         self
+    }
+
+    /// Lets a mail server carry email.
+    pub fn with_smtp(self, config: SmtpConfig) -> Result<Self, SmtpError> {
+        Ok(self.with(Channel::Email, Arc::new(Smtp::try_new(config)?)))
+    }
+
+    /// Lets webhooks be posted.
+    pub fn with_webhook(self, config: WebhookConfig) -> Result<Self, WebhookError> {
+        Ok(self.with(Channel::Webhook, Arc::new(Webhook::try_new(config)?)))
     }
 
     /// Lets the [`Outbox`] carry every channel that has no provider.
@@ -63,7 +79,8 @@ impl Channels {
         self.providers.get(&channel).map(AsRef::as_ref)
     }
 
-    /// Hands a message to `provider`, for at most the timeout.
+    /// Hands a message to `provider`, for at most the timeout. What comes back is free of
+    /// addresses, whatever the provider quoted.
     ///
     /// # Cancel safety
     ///
@@ -80,13 +97,17 @@ impl Channels {
             delivery.id = %outgoing.delivery_id,
         );
         let sending = provider.send(outgoing).instrument(span);
-        tokio::time::timeout(self.timeout, sending)
+        let answer = tokio::time::timeout(self.timeout, sending)
             .await
             .unwrap_or_else(|_| {
                 Err(SendError::Unknown {
                     detail: format!("no answer within {:?}", self.timeout),
                 })
-            })
+            });
+        let address = outgoing.address.as_deref();
+        answer
+            .map(|receipt| receipt.redacted(address))
+            .map_err(|error| error.redacted(address))
     }
 }
 
@@ -105,8 +126,9 @@ mod tests {
     use crate::Scripted;
 
     fn outgoing() -> Outgoing {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         Outgoing {
-            delivery_id: DeliveryId::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap()),
+            delivery_id: DeliveryId::at(now),
             channel: Channel::Sms,
             address: Some("+4912345".into()),
             message: Message {
@@ -114,7 +136,11 @@ mod tests {
                 body: "Hi".into(),
                 body_html: None,
                 data: None,
+                mail: None,
             },
+            kind: "order.filled".into(),
+            created_at: now,
+            sent_at: now,
         }
     }
 
@@ -157,5 +183,20 @@ mod tests {
         assert_eq!(channels.send(provider, &outgoing()).await, Err(refused));
         assert!(channels.send(provider, &outgoing()).await.is_ok());
         assert_eq!(scripted.given().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_quotes_the_address_is_stored_without_it() {
+        let quoting = SendError::Rejected {
+            detail: "+4912345 is not served, ask desk@example.com".into(),
+        };
+        let channels = Channels::new();
+
+        let answer = channels
+            .send(&Scripted::failing(1, quoting), &outgoing())
+            .await;
+
+        let detail = "… is not served, ask …".to_owned();
+        assert_eq!(answer, Err(SendError::Rejected { detail }));
     }
 }

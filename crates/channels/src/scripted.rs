@@ -68,6 +68,7 @@ impl Scripted {
                 Ok(Receipt {
                     status: ReceiptStatus::Sent,
                     provider_message_id,
+                    response: None,
                 })
             },
             Err,

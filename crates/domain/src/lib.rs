@@ -6,8 +6,8 @@
 //!
 //! # Reading order
 //!
-//! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message` and `trace`
-//! are what is stored. `submission` is what may come in, `routing` decides who hears of it and how,
+//! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message`, with the
+//! `mail` in it, and `trace` are what is stored. `submission` is what may come in, `routing` decides who hears of it and how,
 //! and `retry` when to try again. `role` is what a credential may do, and `feed` names a wake-up.
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -15,6 +15,7 @@ mod address;
 mod channel;
 mod feed;
 mod id;
+mod mail;
 mod message;
 mod priority;
 mod recipient;
@@ -28,10 +29,11 @@ mod trace;
 pub use channel::Channel;
 pub use feed::feed_token;
 pub use id::{DeliveryId, EventId, NotificationId, TenantId, UserId};
+pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
-pub use retry::RetryPolicy;
+pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
     DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,

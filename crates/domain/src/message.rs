@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::MailParts;
+
 /// The rendered content of one delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
@@ -17,6 +19,9 @@ pub struct Message {
     /// What a program reads: the feed's `data`, a webhook's body.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub data: Option<Value>,
+    /// What only an email has: copies, a reply address, attachments.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mail: Option<MailParts>,
 }
 
 #[cfg(test)]
@@ -30,6 +35,7 @@ mod tests {
             body: "Hi".into(),
             body_html: None,
             data: None,
+            mail: None,
         };
 
         let stored = serde_json::to_value(&message).unwrap();

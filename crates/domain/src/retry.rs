@@ -56,6 +56,27 @@ impl RetryPolicy {
     }
 }
 
+/// The policy of every channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPolicies([RetryPolicy; Channel::ALL.len()]);
+
+impl RetryPolicies {
+    /// What `policy_of` answers for each channel.
+    pub fn new(policy_of: impl FnMut(Channel) -> RetryPolicy) -> Self {
+        Self(Channel::ALL.map(policy_of))
+    }
+
+    pub fn of(&self, channel: Channel) -> RetryPolicy {
+        self.0[channel as usize]
+    }
+}
+
+impl Default for RetryPolicies {
+    fn default() -> Self {
+        Self::new(RetryPolicy::of)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

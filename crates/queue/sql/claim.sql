@@ -35,6 +35,6 @@ set state      = 'running',
     claimed_at = coalesce($6, now())
 where job.ctid = any(array(select picked.ctid from picked))
 returning job.job_id as "job_id: JobId", job.attempt, job.failures, job.crashes, job.max_attempts,
-          job.queue, job.kind, job.payload,
+          job.lane, job.queue, job.kind, job.payload,
           greatest(extract(epoch from job.claimed_at - job.run_at), 0)::float8
               as "waited_seconds!"

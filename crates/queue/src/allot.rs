@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use crate::job::{LANES, Priority};
+use crate::room::Room;
 
 /// Share of a claim per class, while all classes wait: 8 critical to 1 low.
 const WEIGHTS: [i32; 4] = [8, 4, 2, 1];
@@ -39,7 +40,7 @@ pub(crate) struct Turns {
 /// One queue's waiting lanes by class, during one call of [`Turns::allot`].
 struct Pending<'a> {
     queue: &'a str,
-    free: u32,
+    room: Room,
     /// Per class: (lane, jobs given so far), by lane.
     classes: [Vec<(u8, u32)>; 4],
     /// Per class: index of the lane whose turn is next.
@@ -47,20 +48,20 @@ struct Pending<'a> {
 }
 
 impl Turns {
-    /// Shares up to `batch` jobs among `waiting`, at most `free(queue)` of each queue.
+    /// Shares up to `batch` jobs among `waiting`, of each queue as many as its `room` admits.
     pub(crate) fn allot(
         &mut self,
         waiting: &[Waiting],
-        free: impl Fn(&str) -> u32,
+        room: impl Fn(&str) -> Room,
         batch: u32,
     ) -> Vec<Share> {
-        let mut pending = self.pending(waiting, free);
-        let mut left = batch.min(pending.iter().map(|queue| queue.free).sum());
+        let mut pending = self.pending(waiting, room);
+        let mut left = batch;
         while left > 0 {
             let count = pending.len();
             let Some(index) = (0..count)
                 .map(|step| (self.queue + step) % count)
-                .find(|&index| pending[index].free > 0)
+                .find(|&index| pending[index].has_turn())
             else {
                 break;
             };
@@ -74,14 +75,14 @@ impl Turns {
         shares(&pending)
     }
 
-    fn pending<'a>(&self, waiting: &'a [Waiting], free: impl Fn(&str) -> u32) -> Vec<Pending<'a>> {
+    fn pending<'a>(&self, waiting: &'a [Waiting], room: impl Fn(&str) -> Room) -> Vec<Pending<'a>> {
         let mut pending: Vec<Pending<'a>> = Vec::new();
         for item in waiting {
             let index = pending.iter().position(|queue| queue.queue == item.queue);
             let index = index.unwrap_or_else(|| {
                 pending.push(Pending {
                     queue: &item.queue,
-                    free: free(&item.queue),
+                    room: room(&item.queue),
                     classes: [const { Vec::new() }; 4],
                     next: [0; 4],
                 });
@@ -120,12 +121,25 @@ impl Turns {
 }
 
 impl Pending<'_> {
+    /// Whether any lane may take a job.
+    fn has_turn(&self) -> bool {
+        (0..4).any(|class| self.turn(class).is_some())
+    }
+
+    /// The next lane of a class that its queue's room admits.
+    fn turn(&self, class: usize) -> Option<usize> {
+        let (lanes, next) = (&self.classes[class], self.next[class]);
+        (0..lanes.len())
+            .map(|step| (next + step) % lanes.len())
+            .find(|&index| self.room.admits(lanes[index].0))
+    }
+
     /// Gives one job to the class with the most credit, and in it to the lane whose turn it is.
     fn give_one(&mut self, credits: &mut [i32; 4]) {
         let mut total = 0;
         let mut chosen = None;
         for class in 0..4 {
-            if self.classes[class].is_empty() {
+            if self.turn(class).is_none() {
                 continue;
             }
             credits[class] += WEIGHTS[class];
@@ -134,14 +148,13 @@ impl Pending<'_> {
                 chosen = Some(class);
             }
         }
-        if let Some(class) = chosen {
+        if let Some((class, turn)) = chosen.and_then(|class| Some((class, self.turn(class)?))) {
             credits[class] -= total;
             let lanes = &mut self.classes[class];
-            let next = self.next[class];
-            lanes[next].1 += 1;
-            self.next[class] = (next + 1) % lanes.len();
+            lanes[turn].1 += 1;
+            self.room.take(lanes[turn].0);
+            self.next[class] = (turn + 1) % lanes.len();
         }
-        self.free -= 1;
     }
 }
 
@@ -188,7 +201,7 @@ mod tests {
     fn classes_share_by_weight_and_the_lowest_is_served() {
         let all: Vec<_> = Priority::ALL.map(|class| waiting("email", class, 0)).into();
 
-        let shares = Turns::default().allot(&all, |_| 150, 150);
+        let shares = Turns::default().allot(&all, |_| Room::open(150), 150);
 
         let by_class = Priority::ALL.map(|class| taken(&shares, |w| w.priority == class));
         assert_eq!(by_class, [80, 40, 20, 10]);
@@ -201,7 +214,7 @@ mod tests {
 
         let mut served = [0; 4];
         for _ in 0..15 {
-            for share in turns.allot(&all, |_| 1, 1) {
+            for share in turns.allot(&all, |_| Room::open(1), 1) {
                 served[share.waiting.priority as usize] += share.jobs;
             }
         }
@@ -213,7 +226,7 @@ mod tests {
     fn a_class_alone_takes_everything() {
         let only = [waiting("email", Priority::Low, 3)];
 
-        let shares = Turns::default().allot(&only, |_| 1000, 500);
+        let shares = Turns::default().allot(&only, |_| Room::open(1000), 500);
 
         assert_eq!(
             shares,
@@ -230,7 +243,7 @@ mod tests {
         let mut turns = Turns::default();
 
         let order: Vec<u8> = (0..6)
-            .map(|_| turns.allot(&lanes, |_| 1, 1)[0].waiting.lane)
+            .map(|_| turns.allot(&lanes, |_| Room::open(1), 1)[0].waiting.lane)
             .collect();
 
         assert_eq!(order, [1, 5, 9, 1, 5, 9]);
@@ -243,9 +256,9 @@ mod tests {
             waiting("sms", Priority::Normal, 0),
             waiting("push", Priority::Normal, 0),
         ];
-        let free = |queue: &str| if queue == "sms" { 2 } else { 400 };
+        let room = |queue: &str| Room::open(if queue == "sms" { 2 } else { 400 });
 
-        let shares = Turns::default().allot(&all, free, 500);
+        let shares = Turns::default().allot(&all, room, 500);
 
         assert_eq!(taken(&shares, |w| w.queue == "sms"), 2);
         assert_eq!(taken(&shares, |w| w.queue == "email"), 249);
@@ -259,9 +272,23 @@ mod tests {
             waiting("sms", Priority::Low, 0),
         ];
 
-        let shares = Turns::default().allot(&all, |queue| u32::from(queue == "sms") * 10, 500);
+        let room = |queue: &str| Room::open(u32::from(queue == "sms") * 10);
+        let shares = Turns::default().allot(&all, room, 500);
 
         assert_eq!(taken(&shares, |w| w.queue == "email"), 0);
         assert_eq!(taken(&shares, |w| w.queue == "sms"), 10);
+    }
+
+    #[test]
+    fn a_lane_that_holds_its_part_is_passed_over_and_the_others_go_on() {
+        let all = [3, 9].map(|lane| waiting("webhook", Priority::Normal, lane));
+        let mut held = [0; 32];
+        held[3] = 60;
+        let room = |_: &str| Room::shared(30, held);
+
+        let shares = Turns::default().allot(&all, room, 500);
+
+        assert_eq!(taken(&shares, |w| w.lane == 3), 0);
+        assert_eq!(taken(&shares, |w| w.lane == 9), 20);
     }
 }

@@ -25,6 +25,7 @@ use crate::handover::Handover;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::outcome::Ending;
+use crate::room::Room;
 
 /// Least time between two claims that were not full: lets a burst become one claim.
 const SPACING: Duration = Duration::from_millis(2);
@@ -60,8 +61,12 @@ enum Cycle {
     Full,
     /// Some jobs, or room for none.
     Part { is_short_of_slots: bool },
-    /// Nothing due; the next job in so many seconds, if any waits.
-    Nothing { next_due_seconds: Option<f64> },
+    /// Nothing due that may be taken; the next job in so many seconds, if any waits.
+    Nothing {
+        next_due_seconds: Option<f64>,
+        /// Whether lanes wait that hold their part of the slots already.
+        is_short_of_slots: bool,
+    },
 }
 
 impl<E: Send + Sync + 'static> Claimer<E> {
@@ -83,11 +88,14 @@ impl<E: Send + Sync + 'static> Claimer<E> {
                     idle = self.config.poll_min;
                     (idle, is_short_of_slots)
                 }
-                Ok(Cycle::Nothing { next_due_seconds }) => {
+                Ok(Cycle::Nothing {
+                    next_due_seconds,
+                    is_short_of_slots,
+                }) => {
                     idle = (idle * 2).min(self.config.poll_max);
                     let jittered = idle.mul_f64(0.75 + self.chance.next() / 4.0);
                     let due = next_due_seconds.map_or(jittered, Duration::from_secs_f64);
-                    (jittered.min(due), false)
+                    (jittered.min(due), is_short_of_slots)
                 }
                 Err(error) => {
                     warn!(error = describe(&error), "claim failed");
@@ -132,6 +140,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         let Some(epoch) = self.epochs.claimable() else {
             return Ok(Cycle::Nothing {
                 next_due_seconds: None,
+                is_short_of_slots: false,
             });
         };
         if self.is_quarantined && self.held.load(Ordering::Acquire) > 0 {
@@ -160,7 +169,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
             .handover
             .slots
             .iter()
-            .filter(|(_, slots)| slots.claimable() > 0)
+            .filter(|(_, slots)| slots.claimable().free > 0)
             .map(|(queue, _)| queue.clone())
             .collect();
         if queues.is_empty() {
@@ -187,15 +196,23 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         if prospect.waiting.is_empty() {
             let next_due_seconds = prospect.next_due_seconds;
             tx.rollback().await?;
-            return Ok(Cycle::Nothing { next_due_seconds });
+            return Ok(Cycle::Nothing {
+                next_due_seconds,
+                is_short_of_slots,
+            });
         }
-        let free = |queue: &str| {
-            self.handover
-                .slots
-                .get(queue)
-                .map_or(0, |slots| slots.claimable())
+        let room = |queue: &str| {
+            let slots = self.handover.slots.get(queue);
+            slots.map_or_else(|| Room::open(0), |slots| slots.claimable())
         };
-        let shares = turns.allot(&prospect.waiting, free, self.config.claim_batch);
+        let shares = turns.allot(&prospect.waiting, room, self.config.claim_batch);
+        if shares.is_empty() {
+            tx.rollback().await?;
+            return Ok(Cycle::Nothing {
+                next_due_seconds: prospect.next_due_seconds,
+                is_short_of_slots: true,
+            });
+        }
         let asked: u32 = shares.iter().map(|share| share.jobs).sum();
         let (careful, plain): (Vec<Share>, Vec<Share>) = shares
             .into_iter()

@@ -79,6 +79,9 @@ pub struct Limits {
     /// Whether the claim is committed to disk before the handler starts, and nothing is read
     /// ahead: for channels where an unknown first attempt must never be repeated (sms, voice).
     pub is_careful: bool,
+    /// Whether a lane leaves slots to others, because handlers wait for its destination: alone it
+    /// gets two thirds of the slots.
+    pub is_shared: bool,
 }
 
 impl Limits {
@@ -87,6 +90,7 @@ impl Limits {
             concurrency,
             read_ahead,
             is_careful: false,
+            is_shared: false,
         }
     }
 
@@ -96,6 +100,18 @@ impl Limits {
             concurrency,
             read_ahead: 0,
             is_careful: true,
+            is_shared: false,
+        }
+    }
+
+    /// Lets lanes spare each other. Nothing is read ahead then: a job that waits behind the handlers
+    /// of another destination would not be spared.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self {
+            read_ahead: 0,
+            is_shared: true,
+            ..self
         }
     }
 

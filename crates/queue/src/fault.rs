@@ -48,10 +48,9 @@ impl SettlementFault {
     /// away says nothing about that, however long it is.
     pub(crate) fn may_be_its_size(&self) -> bool {
         match self {
-            Self::NotBegun(_) => false,
             // 57014: cancelled, by `statement_timeout`.
             Self::Failed(sqlx::Error::Database(error)) => error.code().as_deref() == Some("57014"),
-            Self::Failed(_) => false,
+            Self::NotBegun(_) | Self::Failed(_) => false,
             Self::Hung => true,
         }
     }

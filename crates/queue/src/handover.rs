@@ -37,7 +37,7 @@ impl<E> Handover<E> {
     /// Gives claimed jobs to the dispatchers of their kinds.
     pub(crate) fn claimed(&self, leases: Vec<Lease>, epoch: &Arc<Epoch>) {
         let held = leases.into_iter().filter_map(|lease| {
-            let slot = self.slots.get(&lease.queue)?.take();
+            let slot = self.slots.get(&lease.queue)?.take(lease.lane);
             Some(self.hold(lease, slot, epoch))
         });
         self.dispatch(held.collect());
@@ -50,7 +50,10 @@ impl<E> Handover<E> {
         }
         self.entries.get(&job.queue)?.get(job.kind.as_str())?;
         let slots = self.slots.get(&job.queue)?;
-        (slots.keepable() > 0).then(|| slots.take())
+        slots
+            .keepable()
+            .admits(job.lane)
+            .then(|| slots.take(job.lane))
     }
 
     /// Gives jobs that were inserted as running to the dispatchers of their kinds.
@@ -66,7 +69,8 @@ impl<E> Handover<E> {
         // Any slot will do: the job only passes through the settler.
         let slots = self.slots.get(&lease.queue).or(self.slots.values().next());
         if let Some(slots) = slots {
-            self.hold(lease, slots.take(), epoch).end(ending);
+            let slot = slots.take(lease.lane);
+            self.hold(lease, slot, epoch).end(ending);
         }
     }
 

@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use crate::config::Limits;
 use crate::epoch::Epoch;
-use crate::job::{JobId, NewJob};
+use crate::job::{JobId, LANES, NewJob};
 use crate::outcome::{Ending, Outcome};
+use crate::room::Room;
 
 /// One claimed attempt of one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Lease {
     /// Workers that died while they held the job.
     pub crashes: i16,
     pub max_attempts: i16,
+    /// The destination's share of the queue, 0 to 31.
+    pub lane: u8,
     pub queue: String,
     pub kind: String,
     pub payload: Value,
@@ -46,6 +49,7 @@ impl Lease {
             failures: 0,
             crashes: 0,
             max_attempts: i16::try_from(job.max_attempts).unwrap_or(i16::MAX),
+            lane: job.lane,
             queue: job.queue.clone(),
             kind: job.kind.clone(),
             payload: job.payload.clone(),
@@ -96,6 +100,8 @@ impl LeaseInfo {
 pub(crate) struct Slots {
     pub(crate) limits: Limits,
     held: AtomicUsize,
+    /// Of these, per lane.
+    lanes: [AtomicUsize; LANES as usize],
     /// All queues together, so that the settler knows whether more outcomes are to come.
     total: Arc<AtomicUsize>,
     freed: Arc<Notify>,
@@ -106,47 +112,67 @@ impl Slots {
         Self {
             limits,
             held: AtomicUsize::new(0),
+            lanes: [const { AtomicUsize::new(0) }; LANES as usize],
             total,
             freed,
         }
     }
 
     /// Slots left for claims.
-    pub(crate) fn claimable(&self) -> u32 {
+    pub(crate) fn claimable(&self) -> Room {
         self.below(self.limits.claimed_max())
     }
 
     /// Slots left for follow-up jobs that this node keeps.
-    pub(crate) fn keepable(&self) -> u32 {
+    pub(crate) fn keepable(&self) -> Room {
         let limits = self.limits;
         if limits.is_careful {
-            0
+            Room::open(0)
         } else {
             self.below(limits.held_max())
         }
     }
 
-    fn below(&self, most: usize) -> u32 {
+    fn below(&self, most: usize) -> Room {
         let held = self.held.load(Ordering::Acquire);
-        u32::try_from(most.saturating_sub(held)).unwrap_or(u32::MAX)
+        let free = u32::try_from(most.saturating_sub(held)).unwrap_or(u32::MAX);
+        if self.limits.is_shared {
+            let held = |lane: &AtomicUsize| lane.load(Ordering::Acquire) as u32;
+            Room::shared(free, self.lanes.each_ref().map(held))
+        } else {
+            Room::open(free)
+        }
     }
 
-    pub(crate) fn take(self: &Arc<Self>) -> Slot {
+    fn lane(&self, lane: u8) -> &AtomicUsize {
+        &self.lanes[usize::from(lane % LANES)]
+    }
+
+    pub(crate) fn take(self: &Arc<Self>, lane: u8) -> Slot {
         self.held.fetch_add(1, Ordering::AcqRel);
+        self.lane(lane).fetch_add(1, Ordering::AcqRel);
         self.total.fetch_add(1, Ordering::AcqRel);
-        Slot(Arc::clone(self))
+        Slot {
+            slots: Arc::clone(self),
+            lane,
+        }
     }
 }
 
 /// One taken slot. Free again when dropped, after the settlement.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<Slots>);
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    lane: u8,
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::AcqRel);
-        self.0.total.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
+        let slots = &self.slots;
+        slots.held.fetch_sub(1, Ordering::AcqRel);
+        slots.lane(self.lane).fetch_sub(1, Ordering::AcqRel);
+        slots.total.fetch_sub(1, Ordering::AcqRel);
+        slots.freed.notify_one();
     }
 }
 
@@ -206,7 +232,7 @@ impl<E> Held<E> {
 
     /// Whether a half-done attempt must never be repeated unasked.
     pub(crate) fn is_careful(&self) -> bool {
-        self.parts().slot.0.limits.is_careful
+        self.parts().slot.slots.limits.is_careful
     }
 
     fn parts(&self) -> &Inner<E> {

@@ -64,6 +64,7 @@ pub mod node;
 pub mod outcome;
 pub mod probe;
 mod pulse;
+mod room;
 mod settle;
 mod takeover;
 #[cfg(test)]

@@ -357,7 +357,7 @@ impl<X: Effects> Settler<X> {
             .map_err(SettlementFault::NotBegun)?;
         timeout(patience, self.commit(tx, group))
             .await
-            .map_err(|_| SettlementFault::Hung)?
+            .map_err(|_elapsed| SettlementFault::Hung)?
             .map_err(SettlementFault::Failed)
     }
 

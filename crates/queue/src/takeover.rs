@@ -199,7 +199,7 @@ pub(crate) async fn take_back(
         from held
         where job.job_id = held.job_id
         returning job.job_id as "job_id: JobId", job.attempt, job.failures, job.crashes,
-                  job.max_attempts, job.queue, job.kind, job.payload
+                  job.max_attempts, job.lane, job.queue, job.kind, job.payload
         "#,
         dead,
         CRASHES_MAX,
@@ -225,6 +225,7 @@ pub(crate) async fn take_back(
             failures: row.failures,
             crashes: row.crashes,
             max_attempts: row.max_attempts,
+            lane: row.lane as u8,
             queue: row.queue,
             kind: row.kind,
             payload: row.payload,

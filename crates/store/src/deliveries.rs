@@ -45,6 +45,8 @@ pub struct Attempt {
     pub status: AttemptStatus,
     pub error: Option<String>,
     pub provider_message_id: Option<String>,
+    /// What the provider answered when it accepted.
+    pub response: Option<String>,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
 }
@@ -110,8 +112,8 @@ pub async fn list_attempts(
     let ids: Vec<_> = delivery_ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
-        select delivery_id, number, provider, status, error, provider_message_id, started_at,
-               finished_at
+        select delivery_id, number, provider, status, error, provider_message_id, response,
+               started_at, finished_at
         from attempts
         where delivery_id = any($1::uuid[])
         order by delivery_id, number
@@ -132,11 +134,22 @@ pub async fn list_attempts(
                     .ok_or_else(|| unknown_word("attempts", &row.status))?,
                 error: row.error,
                 provider_message_id: row.provider_message_id,
+                response: row.response,
                 started_at: row.started_at,
                 finished_at: row.finished_at,
             })
         })
         .collect()
+}
+
+/// How many attempts were accepted, of all there are. Reads them all: for benchmarks.
+pub async fn accepted_total(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from attempts where status in ('sent', 'delivered')"#
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(during("count what was accepted"))
 }
 
 /// The smallest id that a delivery of these notifications can have.
@@ -228,16 +241,17 @@ pub(crate) async fn insert_attempts(
         .iter()
         .map(|row| row.provider_message_id.as_deref())
         .collect();
+    let responses: Vec<_> = rows.iter().map(|row| row.response.as_deref()).collect();
     sqlx::query!(
         r#"
         insert into attempts (
             delivery_id, started_at, finished_at, number, provider, status, error,
-            provider_message_id
+            provider_message_id, response
         )
         select *
         from unnest(
             $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::smallint[], $5::text[],
-            $6::text[], $7::text[], $8::text[]
+            $6::text[], $7::text[], $8::text[], $9::text[]
         )
         "#,
         &ids,
@@ -248,6 +262,7 @@ pub(crate) async fn insert_attempts(
         &statuses as &[&str],
         &errors as &[Option<&str>],
         &messages as &[Option<&str>],
+        &responses as &[Option<&str>],
     )
     .execute(connection)
     .await?;

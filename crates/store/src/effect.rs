@@ -38,6 +38,8 @@ pub enum Effect {
     InboxArrived(InboxArrival),
     /// Records what a provider answered.
     Attempted(NewAttempt),
+    /// Puts a delivery on the list of what the outbox took.
+    OutboxStored(Stored),
     /// Adds to the trace of a notification, or of an event that led to none.
     Traced {
         subject_id: Uuid,
@@ -138,6 +140,18 @@ pub struct NewAttempt {
     pub status: AttemptStatus,
     pub error: Option<String>,
     pub provider_message_id: Option<String>,
+    /// What the provider answered when it accepted.
+    pub response: Option<String>,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
+}
+
+/// A row of `outbox`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    pub delivery_id: DeliveryId,
+    pub tenant_id: TenantId,
+    pub user_id: UserId,
+    pub channel: Channel,
+    pub at: DateTime<Utc>,
 }

@@ -25,6 +25,7 @@ pub mod inbox;
 mod json;
 pub mod keys;
 pub mod notifications;
+pub mod outbox;
 pub mod partitions;
 pub mod prepare;
 pub mod replay;

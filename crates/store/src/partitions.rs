@@ -25,12 +25,13 @@ const LOCK_KEY: i64 = 0x7061_7274;
 /// the old versions. With a 200-byte message, deliveries whose pages start a fifth full keep 92 %
 /// of the updates on the page; half-full pages kept 57 %. The heap is a quarter larger for it, the
 /// indexes half as large.
-const TABLES: [(&str, u8); 5] = [
+const TABLES: [(&str, u8); 6] = [
     ("events", 100),
     ("notifications", 50),
     ("deliveries", 20),
     ("attempts", 100),
     ("traces", 100),
+    ("outbox", 100),
 ];
 
 /// Pruning leaves vacuum little to do, so it comes rarely. Analysis comes early: a plan that was
@@ -175,7 +176,7 @@ mod tests {
 
         assert_eq!(names.len(), 4 * TABLES.len());
         assert_eq!(names.first().unwrap(), "events_2026_11");
-        assert_eq!(names.last().unwrap(), "traces_2027_02");
+        assert_eq!(names.last().unwrap(), "outbox_2027_02");
     }
 
     #[test]

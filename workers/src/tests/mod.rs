@@ -72,6 +72,7 @@ fn to_send(channel: Channel) -> ToDeliver {
             body: "Hi".into(),
             body_html: None,
             data: None,
+            mail: None,
         }),
     }
 }

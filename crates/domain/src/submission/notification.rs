@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::{FieldError, NAME_CHARS_MAX};
 use crate::address::{self, has_line_break};
-use crate::{Channel, Priority, UserId};
+use crate::{Channel, MailParts, Priority, UserId};
 
 /// Characters in a subject: the longest line that RFC 5322 allows.
 const SUBJECT_CHARS_MAX: usize = 998;
@@ -153,6 +153,14 @@ fn data(fields: &mut Fields, channels: &[Channel]) -> Option<Value> {
             fields.report(FieldError::new(format!("/data/{key}"), detail));
         }
     }
+    // Elsewhere `cc` and the others are variables like any.
+    if channels.contains(&Channel::Email)
+        && let Err(errors) = MailParts::from_data(&data)
+    {
+        for error in errors {
+            fields.report(error);
+        }
+    }
     Some(data)
 }
 
@@ -247,6 +255,17 @@ mod tests {
         assert_eq!(pointers(json!({"user_id": "u1"})), ["/template"]);
         assert_eq!(pointers(body(json!({"template": "t"}))), ["/content"]);
         assert_eq!(pointers(body(json!({"content": ""}))), ["/content"]);
+    }
+
+    #[test]
+    fn copies_and_attachments_are_checked_where_a_mail_is_asked_for() {
+        let data = json!({"cc": "ada@example.com\r\nBcc: eve@example.com", "attachments": 3});
+
+        assert_eq!(
+            pointers(body(json!({"channels": ["email"], "data": data.clone()}))),
+            ["/data/attachments", "/data/cc"]
+        );
+        assert!(parse(body(json!({"channels": ["in_app"], "data": data}))).is_ok());
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Who runs when: no queue beyond its limit, no class starving, no lane paying for another.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queue::{Limits, NewJob, Priority};
+use queue::{Limits, NewJob, Outcome, Priority};
 use testkit::eventually;
 
-use crate::kit::{Journal, Kit, SOON, job, jobs, written};
+use crate::kit::{Journal, Kit, QUEUE, SOON, job, jobs, written};
 
 #[tokio::test]
 async fn no_queue_ever_runs_more_handlers_than_its_concurrency() {
@@ -127,4 +128,51 @@ async fn a_hundred_thousand_jobs_of_one_lane_do_not_delay_ten_of_another() {
         delay < 9 + 20 + 50,
         "{delay} jobs of the other lane came first"
     );
+}
+
+/// Ten thousand jobs for a destination that does not answer, then a few for others: these find
+/// slots at once, whether they were enqueued or came as follow-ups of jobs that ran here.
+#[tokio::test]
+async fn a_destination_that_never_answers_does_not_hold_up_the_others() {
+    let kit = Kit::fresh().await;
+    let dead: Vec<NewJob> = (0..10_000).map(|_| job(0).lane(1)).collect();
+    let waiting = Arc::new(AtomicUsize::new(0));
+
+    let counted = Arc::clone(&waiting);
+    let _node = kit
+        .node()
+        .queue(QUEUE, Limits::new(24, 0).shared())
+        .queue("before", Limits::new(24, 100))
+        .start(move |n, _| {
+            let waiting = Arc::clone(&counted);
+            async move {
+                match n {
+                    0 => {
+                        waiting.fetch_add(1, Ordering::SeqCst);
+                        std::future::pending().await
+                    }
+                    // A step before the sending: its follow-up is kept here if there is room.
+                    1000.. => Ok(Outcome::completed().then(job(n - 1000).lane((n % 8) as u8))),
+                    _ => written(n),
+                }
+            }
+        })
+        .await;
+    kit.enqueue(&dead).await;
+    eventually(SOON, async || waiting.load(Ordering::SeqCst) == 16).await;
+    let follow_up = |n: i64| {
+        let mut before = job(1000 + n);
+        before.queue = "before".to_owned();
+        before
+    };
+    // Lane 1 again, as a follow-up: it must not take what is left.
+    kit.enqueue(&(0..50).map(|_| follow_up(0).lane(0)).collect::<Vec<_>>())
+        .await;
+    let others = (2..6).map(|n| job(n).lane(7));
+    let after = (10..14).map(follow_up);
+    kit.enqueue(&others.chain(after).collect::<Vec<_>>()).await;
+
+    eventually(SOON, async || kit.effects().await.len() == 8).await;
+    let numbers: Vec<i64> = kit.effects().await.into_iter().map(|(n, _)| n).collect();
+    assert_eq!(numbers, [2, 3, 4, 5, 10, 11, 12, 13]);
 }

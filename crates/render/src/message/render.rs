@@ -56,6 +56,7 @@ pub fn literal(channel: Channel, subject: Option<&str>, content: &str) -> Messag
         body: content.to_owned(),
         body_html: None,
         data: None,
+        mail: None,
     }
 }
 
@@ -84,6 +85,7 @@ impl Rendering<'_> {
                 body: String::new(),
                 body_html: None,
                 data,
+                mail: None,
             }));
         }
 
@@ -121,6 +123,7 @@ impl Rendering<'_> {
             body,
             body_html,
             data,
+            mail: None,
         }))
     }
 

@@ -3,19 +3,30 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::{NotificationId, Status, TenantId, UserId};
+use domain::{Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
 use sqlx::PgConnection;
 
 use super::fold::{Deliveries, Sorted};
 use super::write;
 use crate::effect::{Effect, InboxArrival, NewAttempt};
-use crate::{deliveries, notifications, traces};
+use crate::{deliveries, notifications, outbox, traces};
 
 /// What a settlement did that others should hear of once it is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Users whose feed grew, sorted, each once.
     pub arrivals: Vec<(TenantId, UserId)>,
+    /// Status changes of deliveries, in effect order.
+    pub moves: Vec<StatusMove>,
+}
+
+/// A delivery that has come to another status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusMove {
+    pub delivery_id: DeliveryId,
+    pub notification_id: NotificationId,
+    pub channel: Channel,
+    pub status: Status,
 }
 
 /// Writes `effects`, which may come from hundreds of jobs, in their order.
@@ -58,10 +69,20 @@ pub async fn apply<'a>(
         .chain(&arrival_attempts)
         .collect();
     deliveries::insert_attempts(connection, &attempts).await?;
+    outbox::insert_rows(connection, &sorted.outbox).await?;
 
     let statuses = notification_statuses(connection, &deliveries).await?;
     write::notification_statuses(connection, &statuses).await?;
-    Ok(Applied { arrivals })
+    let moves = deliveries.moves.iter().map(|moved| StatusMove {
+        delivery_id: moved.delivery_id,
+        notification_id: moved.notification_id,
+        channel: moved.channel,
+        status: moved.status,
+    });
+    Ok(Applied {
+        arrivals,
+        moves: moves.collect(),
+    })
 }
 
 /// Gives every accepted arrival the next number of its feed, in the order of the effects.
@@ -106,6 +127,7 @@ fn attempt_of(arrival: &InboxArrival) -> NewAttempt {
         status: domain::AttemptStatus::Delivered,
         error: None,
         provider_message_id: None,
+        response: None,
         started_at: arrival.started_at,
         finished_at: arrival.at,
     }

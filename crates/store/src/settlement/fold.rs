@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, Message, NotificationId, Status, TraceStep};
+use domain::{Channel, DeliveryId, Message, NotificationId, Status, TraceStep};
 use uuid::Uuid;
 
-use crate::effect::{DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification};
+use crate::effect::{
+    DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
+};
 
 /// The effects of a settlement, by what they write; each list in effect order.
 #[derive(Debug, Default)]
@@ -20,6 +22,7 @@ pub(super) struct Sorted<'a> {
     pub(super) rendered: Vec<Rendered<'a>>,
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
+    pub(super) outbox: Vec<&'a Stored>,
 }
 
 /// A direct send that was routed.
@@ -103,6 +106,7 @@ impl<'a> Sorted<'a> {
                 Effect::DeliveryMoved(moved) => sorted.changes.push(Change::Moved(moved)),
                 Effect::InboxArrived(arrival) => sorted.changes.push(Change::Arrived(arrival)),
                 Effect::Attempted(attempt) => sorted.changes.push(Change::Attempted(attempt)),
+                Effect::OutboxStored(stored) => sorted.outbox.push(stored),
                 Effect::Traced {
                     subject_id,
                     at,
@@ -137,6 +141,7 @@ impl<'a> Sorted<'a> {
 pub(super) struct DeliveryRow<'a> {
     pub(super) id: DeliveryId,
     pub(super) notification_id: NotificationId,
+    pub(super) channel: Channel,
     pub(super) status: Status,
     pub(super) attempts: u16,
     pub(super) seq: Option<i64>,
@@ -153,6 +158,7 @@ impl DeliveryRow<'_> {
     pub(super) fn locked(
         id: DeliveryId,
         notification_id: NotificationId,
+        channel: Channel,
         status: Status,
         attempts: u16,
         job_id: Option<Uuid>,
@@ -160,6 +166,7 @@ impl DeliveryRow<'_> {
         Self {
             id,
             notification_id,
+            channel,
             status,
             attempts,
             seq: None,
@@ -172,10 +179,12 @@ impl DeliveryRow<'_> {
     }
 }
 
-/// A status change that went through, for its notification.
+/// A status change that went through, for its notification and for the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moved {
+    pub(super) delivery_id: DeliveryId,
     pub(super) notification_id: NotificationId,
+    pub(super) channel: Channel,
     pub(super) status: Status,
     pub(super) at: DateTime<Utc>,
     pub(super) is_sole: bool,
@@ -226,7 +235,9 @@ impl<'a> Deliveries<'a> {
                     row.job_id = moved.job_id;
                     row.changed_at = Some(moved.at);
                     self.moves.push(Moved {
+                        delivery_id: row.id,
                         notification_id: row.notification_id,
+                        channel: row.channel,
                         status: moved.status,
                         at: moved.at,
                         is_sole: moved.is_sole,
@@ -244,7 +255,9 @@ impl<'a> Deliveries<'a> {
                     row.changed_at = Some(arrival.at);
                     self.arrivals.push(arrival);
                     self.moves.push(Moved {
+                        delivery_id: row.id,
                         notification_id: row.notification_id,
+                        channel: row.channel,
                         status: Status::Delivered,
                         at: arrival.at,
                         is_sole: arrival.is_sole,

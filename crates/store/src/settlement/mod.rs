@@ -29,5 +29,5 @@ mod apply;
 mod fold;
 mod write;
 
-pub use apply::{Applied, apply};
+pub use apply::{Applied, StatusMove, apply};
 pub(crate) use fold::Trace;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use domain::{NotificationId, Status, TenantId, UserId};
+use domain::{Channel, NotificationId, Status, TenantId, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -48,8 +48,8 @@ pub(super) async fn lock_deliveries<'a>(
 ) -> Result<Vec<DeliveryRow<'a>>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select delivery.id, delivery.notification_id, delivery.status, delivery.attempts,
-               delivery.job_id
+        select delivery.id, delivery.notification_id, delivery.channel, delivery.status,
+               delivery.attempts, delivery.job_id
         from unnest($1::uuid[]) as changed (id)
         join deliveries as delivery on delivery.id = changed.id
         order by delivery.id
@@ -62,9 +62,13 @@ pub(super) async fn lock_deliveries<'a>(
     rows.into_iter()
         .map(|row| {
             let status = read_status(&row.status)?;
+            let channel = Channel::parse(&row.channel).ok_or_else(|| {
+                sqlx::Error::Decode(format!("unknown channel {:?}", row.channel).into())
+            })?;
             Ok(DeliveryRow::locked(
                 row.id.into(),
                 row.notification_id.into(),
+                channel,
                 status,
                 row.attempts as u16,
                 row.job_id,

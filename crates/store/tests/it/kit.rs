@@ -202,6 +202,7 @@ pub(crate) fn rendered(id: DeliveryId, body: &str) -> Effect {
             body: body.into(),
             body_html: None,
             data: Some(json!({"from": "template"})),
+            mail: None,
         }),
         template: Some("order.filled".into()),
         locale: Some("en".into()),

@@ -168,6 +168,7 @@ async fn an_attempt_and_the_move_that_follows_are_one_change() {
             status: AttemptStatus::Failed,
             error: Some("451 greylisted".into()),
             provider_message_id: None,
+            response: None,
             started_at: kit.now,
             finished_at: kit.now,
         }),
@@ -216,6 +217,7 @@ async fn an_attempt_alone_leaves_status_error_and_job_as_they_were() {
         status: AttemptStatus::Unknown,
         error: None,
         provider_message_id: None,
+        response: None,
         started_at: kit.now,
         finished_at: kit.now,
     })])

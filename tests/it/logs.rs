@@ -1,0 +1,156 @@
+//! What is logged: one line for each turn in a delivery's life, and nothing that is anybody's
+//! business.
+
+use std::collections::BTreeMap;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::{TestDatabase, eventually};
+
+use crate::SOON;
+use crate::crash::fleet::{API_KEY, JWT_SECRET, Role, free_address, healthy, serve, work};
+use crate::far_side::{FarSide, Reply};
+use crate::mail::MailServer;
+
+/// In every address, content, subject and value that is sent through.
+const MARK: &str = "xyzzy";
+
+/// A deployment of two processes that log all they can, and the far side of its channels.
+struct Deployment {
+    url: String,
+    serve: Role,
+    work: Role,
+    mail: MailServer,
+    hook: FarSide,
+    pool: sqlx::PgPool,
+    _folder: TempDir,
+    _database: TestDatabase,
+}
+
+impl Deployment {
+    async fn start() -> Self {
+        let database = TestDatabase::create().await;
+        let folder = TempDir::new().unwrap();
+        let address = free_address();
+        let mail = MailServer::start();
+        let refusal = Reply::Status(400, "", "xyzzy of xyzzy@example.com is refused");
+        let hook = FarSide::start(&[], refusal).await;
+        let serve = serve(database.url(), address, folder.path())
+            .set("POSTRIDER__LOG__FILTER", "trace")
+            .started();
+        let work = work("work", database.url(), folder.path())
+            .set("POSTRIDER__LOG__FILTER", "trace")
+            .set("SMTP_URL", &format!("smtp://127.0.0.1:{}", mail.port))
+            .set("POSTRIDER__WEBHOOK__ALLOW_CIDRS", "127.0.0.0/8")
+            .set("POSTRIDER__WORK__OUTBOX", "true")
+            .started();
+        healthy(address).await;
+        Self {
+            url: format!("http://{address}/v1"),
+            serve,
+            work,
+            mail,
+            hook,
+            pool: sqlx::PgPool::connect(database.url()).await.unwrap(),
+            _folder: folder,
+            _database: database,
+        }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> StatusCode {
+        let request = reqwest::Client::new()
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(API_KEY)
+            .json(&body);
+        request.send().await.unwrap().status()
+    }
+
+    async fn send(&self, channel: &str, address: Value) {
+        let body = json!({
+            "user_id": format!("user-{channel}"), "channels": [channel],
+            "subject": format!("{MARK} in the subject"), "content": format!("{MARK} inside"),
+            "data": address,
+        });
+        assert_eq!(self.post("/notifications", body).await, 202);
+    }
+
+    /// Statuses by delivery.
+    async fn statuses(&self) -> BTreeMap<String, String> {
+        sqlx::query_as("select id::text, status from deliveries")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
+            .into_iter()
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn every_turn_of_a_delivery_is_one_line_and_no_line_tells_on_anybody() {
+    let house = Deployment::start().await;
+    house
+        .send("email", json!({"email": format!("{MARK}@example.com")}))
+        .await;
+    house
+        .send(
+            "email",
+            json!({"email": format!("nobody.{MARK}@example.com")}),
+        )
+        .await;
+    house
+        .send(
+            "webhook",
+            json!({"webhook": format!("{}/{MARK}", house.hook.url())}),
+        )
+        .await;
+    house
+        .send("sms", json!({"phone": "+15550123456", "about": MARK}))
+        .await;
+    house.send("in_app", json!({"about": MARK})).await;
+    let event = json!({"type": "order.filled", "payload": {"user_id": "u", "symbol": MARK}});
+    assert_eq!(house.post("/events", event).await, 202);
+    let bad = json!({"user_id": "u", "channels": ["email"], "content": MARK,
+                     "data": {"email": format!("{MARK} {MARK}")}});
+    assert_eq!(house.post("/notifications", bad).await, 422);
+
+    eventually(SOON, async || {
+        let statuses = house.statuses().await;
+        let is_over = |status: &String| ["sent", "delivered", "failed"].contains(&status.as_str());
+        statuses.len() == 6 && statuses.values().all(is_over)
+    })
+    .await;
+
+    let statuses = house.statuses().await;
+    let mut words: Vec<&str> = statuses.values().map(String::as_str).collect();
+    words.sort_unstable();
+    assert_eq!(
+        words,
+        ["delivered", "delivered", "failed", "failed", "sent", "sent"]
+    );
+    let lines: Vec<Value> = house
+        .work
+        .logged()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (id, status) in &statuses {
+        let told: Vec<&Value> = lines
+            .iter()
+            .filter(|line| line["message"] == "delivery moved" && line["delivery.id"] == **id)
+            .collect();
+        assert_eq!(told.len(), 1, "{id} is {status}: {told:?}");
+        assert_eq!(
+            (&told[0]["status"], &told[0]["level"]),
+            (&json!(status), &json!("INFO"))
+        );
+        assert!(told[0]["channel"].is_string() && told[0]["notification.id"].is_string());
+    }
+    assert_eq!(house.mail.taken().len(), 1);
+    for logged in [house.work.logged(), house.serve.logged()] {
+        for secret in [MARK, "15550123456", API_KEY, JWT_SECRET, "127.0.0.1:"] {
+            let told = logged.lines().find(|line| line.contains(secret));
+            assert_eq!(told, None, "{secret}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Providers: who carries which channel in this process, from its settings.
+//!
+//! Settings pass through here as plain values, so that the front, which reads them, has no way to
+//! send.
+
+use std::sync::Arc;
+
+use channels::Channels;
+pub use channels::{SmtpConfig, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError};
+use queue::Clock;
+use render::Templates;
+
+use crate::context::Context;
+
+/// The providers of one process.
+#[derive(Debug, Clone, Default)]
+pub struct Providers {
+    /// The server that carries mail.
+    pub smtp: Option<SmtpConfig>,
+    /// Whether the outbox takes what no provider carries. Without it such a delivery fails.
+    pub has_outbox: bool,
+}
+
+/// Why a provider cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    #[error("the mail server cannot be used")]
+    Smtp(#[from] SmtpError),
+}
+
+impl Providers {
+    /// Nothing is connected before the first send.
+    fn channels(self) -> Result<Channels, ProviderError> {
+        let mut channels = Channels::new();
+        if let Some(smtp) = self.smtp {
+            channels = channels.with_smtp(smtp)?;
+        }
+        Ok(if self.has_outbox {
+            channels.with_outbox()
+        } else {
+            channels
+        })
+    }
+}
+
+impl Context {
+    /// A context that sends through `providers`.
+    pub fn try_new(
+        templates: Arc<Templates>,
+        providers: Providers,
+        clock: Clock,
+    ) -> Result<Self, ProviderError> {
+        Ok(Self::new(templates, providers.channels()?, clock))
+    }
+}

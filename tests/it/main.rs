@@ -35,4 +35,5 @@ mod procfile;
 mod proxy;
 mod shutdown;
 mod socket;
+mod terminal;
 mod up;

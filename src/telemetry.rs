@@ -7,11 +7,7 @@
 
 use std::io::IsTerminal;
 
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -28,48 +24,50 @@ const TALKATIVE: [&str; 7] = [
 
 /// Starts logging for this process. A filter that cannot be read is an error.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| {
+    // One filter for the whole subscriber. With one per layer, a library that only asks whether a
+    // line would be logged makes the next line on its thread disappear (seen: every third of ours).
+    let filter = EnvFilter::try_new(restrained(&config.filter)).map_err(|error| {
         anyhow::anyhow!("log.filter is not a log filter such as `info`: {error}")
     })?;
-    let held_back = held_back(&config.filter);
-    let restraint = filter_fn(move |line| {
-        *line.level() <= LevelFilter::INFO || !belongs_to(line.target(), &held_back)
-    });
     let is_human = match config.format {
         LogFormat::Human => true,
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = if is_human {
-        let is_terminal = std::io::stderr().is_terminal();
-        lines.with_target(false).with_ansi(is_terminal).boxed()
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = if is_human {
+        builder
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init()
     } else {
-        lines.json().flatten_event(true).boxed()
+        builder.json().flatten_event(true).try_init()
     };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(filter.and(restraint)))
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("could not start logging: {error}"))
+    started.map_err(|error| anyhow::anyhow!("could not start logging: {error}"))
 }
 
-/// The talkative libraries that `filter` does not name.
-fn held_back(filter: &str) -> Vec<&'static str> {
-    let names = |library: &str| {
-        let mut targets = filter
+/// `filter`, with the talkative libraries held at `info` where it opens them with everything else
+/// and does not name them.
+fn restrained(filter: &str) -> String {
+    let targets = || {
+        filter
             .split(',')
-            .map(|it| it.trim().split(['=', ':', '[']).next());
-        targets.any(|target| target == Some(library))
+            .map(|it| it.trim().split(['=', ':', '[']).next())
     };
+    let opens_all = targets()
+        .flatten()
+        .any(|level| ["debug", "trace"].contains(&level.to_ascii_lowercase().as_str()));
+    if !opens_all {
+        return filter.to_owned();
+    }
     TALKATIVE
         .into_iter()
-        .filter(|library| !names(library))
-        .collect()
-}
-
-fn belongs_to(target: &str, libraries: &[&str]) -> bool {
-    let library = target.split("::").next().unwrap_or(target);
-    libraries.contains(&library)
+        .filter(|&library| targets().all(|target| target != Some(library)))
+        .fold(filter.to_owned(), |filter, library| {
+            format!("{filter},{library}=info")
+        })
 }
 
 #[cfg(test)]
@@ -78,10 +76,18 @@ mod tests {
 
     #[test]
     fn libraries_are_held_back_unless_the_filter_names_them() {
-        let held = held_back("debug,hyper::proto=trace,sqlx=debug");
+        let filter = restrained("debug,hyper::proto=trace,sqlx=debug");
 
-        assert!(belongs_to("reqwest::connect", &held));
-        assert!(!belongs_to("hyper::proto::h1", &held) && !belongs_to("sqlx::query", &held));
-        assert!(!belongs_to("postrider::live", &held) && !belongs_to("queue", &held));
+        assert!(filter.starts_with("debug,hyper::proto=trace,sqlx=debug,"));
+        assert!(filter.contains("reqwest=info"));
+        assert!(!filter.contains("hyper=info") && !filter.contains("sqlx=info"));
+        assert!(EnvFilter::try_new(filter).is_ok());
+    }
+
+    #[test]
+    fn a_filter_that_opens_nothing_stays_as_it_is() {
+        for filter in ["warn", "info,postrider::live=debug", "error,queue=trace"] {
+            assert_eq!(restrained(filter), filter);
+        }
     }
 }

@@ -1,7 +1,7 @@
 """A real mail server (aiosmtpd) on the port it is given, that notes the Message-ID of each mail. Nobody is there whose
 address begins with `nobody`.
 
-Arguments: PORT FILE. Ends with its input.
+Arguments: PORT, or 0 for any, and FILE. Prints its port; ends with its input.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ async def main(port, path):
     sink = Sink(path)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(sink), "127.0.0.1", port)
+    print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await loop.run_in_executor(None, sys.stdin.read)
 

@@ -7,12 +7,12 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::eventually;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use workers::Providers;
 use workers::providers::SmtpConfig;
 
 use crate::SOON;
-use crate::crash::fleet::free_address;
 use crate::house::{House, RETRIES};
 
 /// aiosmtpd, which can be killed and started again on its port.
@@ -23,22 +23,23 @@ pub(crate) struct MailServer {
 }
 
 impl MailServer {
-    pub(crate) fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut server = Self {
-            port: free_address().port(),
+            port: 0,
             folder: TempDir::new().unwrap(),
             child: None,
         };
-        server.returns();
+        server.returns().await;
         server
     }
 
-    fn returns(&mut self) {
+    /// Starts it on the port it had, and waits until it listens.
+    async fn returns(&mut self) {
         let python = std::env::var("POSTRIDER_TEST_PYTHON").expect(
             "POSTRIDER_TEST_PYTHON names no Python with aiosmtpd; run the tests by script/test, \
              which gets one",
         );
-        let child = Command::new(python)
+        let mut child = Command::new(python)
             .arg(concat!(
                 env!("CARGO_MANIFEST_DIR"),
                 "/tests/data/mail_sink.py"
@@ -46,9 +47,17 @@ impl MailServer {
             .arg(self.port.to_string())
             .arg(self.notes())
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("it prints its port");
+        self.port = port.parse().unwrap();
         self.child = Some(child);
     }
 
@@ -92,7 +101,7 @@ fn mail_to(user: &str) -> Value {
 #[tokio::test]
 async fn all_mails_arrive_through_the_death_of_the_mail_server() {
     const MAILS: usize = 300;
-    let mut server = MailServer::start();
+    let mut server = MailServer::start().await;
     let providers = server.providers();
     let in_flight_max = providers.smtp.as_ref().unwrap().connections_max;
     let patient = domain::RetryPolicy {
@@ -111,7 +120,7 @@ async fn all_mails_arrive_through_the_death_of_the_mail_server() {
     server.dies().await;
     let retrying = "(select from deliveries where status = 'retrying') as waiting";
     eventually(SOON, async || house.front.count(retrying).await >= 100).await;
-    server.returns();
+    server.returns().await;
     let sent = "(select from deliveries where status = 'sent') as sent";
     eventually(SOON * 2, async || {
         house.front.count(sent).await == MAILS as i64
@@ -128,7 +137,7 @@ async fn all_mails_arrive_through_the_death_of_the_mail_server() {
 
 #[tokio::test]
 async fn an_attempt_tells_what_the_mail_server_answered() {
-    let server = MailServer::start();
+    let server = MailServer::start().await;
     let house = House::start(server.providers()).await;
 
     let id = house.send(mail_to("ada")).await;

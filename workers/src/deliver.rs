@@ -19,6 +19,7 @@
 //! | rejected, dead address | `rejected` | `failed` | dead letter `permanent` |
 //! | unknown, sms and voice | `unknown` | `failed` | dead letter `outcome_unknown` |
 //! | unknown, elsewhere | `unknown` | `retrying` | `retry`: the key tells the provider it is one |
+//! | busy | | as it was | the same job, a moment later |
 //! | nobody to ask | | `failed` | dead letter `no_provider` |
 
 use std::sync::Arc;
@@ -44,6 +45,9 @@ const STEP: &str = "deliver";
 
 /// The longest wait a provider can ask for. A month's partition must not wait for one answer.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// How long a message waits at least for whom this process has no place now.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Payload of a `deliver` job.
 ///
@@ -192,6 +196,10 @@ impl Attempt<'_> {
         let policy = cx.retries.of(self.row.channel);
         let backoff = policy.delay(self.number(), cx.chance());
         match error {
+            // Nothing was tried, so nothing is recorded.
+            SendError::Busy { .. } => {
+                Outcome::snoozed(self.finished_at + BUSY_PAUSE.mul_f64(1.0 + cx.chance()))
+            }
             SendError::Rejected { .. } | SendError::AddressDead { .. } => {
                 self.failed(AttemptStatus::Rejected, "permanent", error)
             }

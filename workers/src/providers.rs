@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use channels::Channels;
-pub use channels::{SmtpConfig, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError};
+pub use channels::{
+    Secret, SmtpConfig, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError, WebhookConfig, WebhookError,
+};
 use queue::Clock;
 use render::Templates;
 
@@ -17,6 +19,8 @@ use crate::context::Context;
 pub struct Providers {
     /// The server that carries mail.
     pub smtp: Option<SmtpConfig>,
+    /// How webhooks are posted, if they are.
+    pub webhook: Option<WebhookConfig>,
     /// Whether the outbox takes what no provider carries. Without it such a delivery fails.
     pub has_outbox: bool,
 }
@@ -26,6 +30,8 @@ pub struct Providers {
 pub enum ProviderError {
     #[error("the mail server cannot be used")]
     Smtp(#[from] SmtpError),
+    #[error("webhooks cannot be posted")]
+    Webhook(#[from] WebhookError),
 }
 
 impl Providers {
@@ -34,6 +40,9 @@ impl Providers {
         let mut channels = Channels::new();
         if let Some(smtp) = self.smtp {
             channels = channels.with_smtp(smtp)?;
+        }
+        if let Some(webhook) = self.webhook {
+            channels = channels.with_webhook(webhook)?;
         }
         Ok(if self.has_outbox {
             channels.with_outbox()

@@ -37,6 +37,11 @@ impl Receipt {
 /// content: it is stored with the attempt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
+    /// Nothing was tried: this process is busy with other messages to the same server. Come again
+    /// shortly; it is no attempt.
+    #[error("busy: {detail}")]
+    Busy { detail: &'static str },
+
     /// It certainly did not go out, and may do so later: connection refused, 5xx. Try again.
     #[error("try again later: {detail}")]
     Transient { detail: String },
@@ -65,12 +70,14 @@ pub enum SendError {
 impl SendError {
     /// The same with its detail [`redact`]ed.
     pub(crate) fn redacted(mut self, address: Option<&str>) -> Self {
-        let (Self::Transient { detail }
-        | Self::Throttled { detail, .. }
-        | Self::Rejected { detail }
-        | Self::AddressDead { detail }
-        | Self::Unknown { detail }) = &mut self;
-        *detail = redact(detail, address);
+        match &mut self {
+            Self::Busy { .. } => {}
+            Self::Transient { detail }
+            | Self::Throttled { detail, .. }
+            | Self::Rejected { detail }
+            | Self::AddressDead { detail }
+            | Self::Unknown { detail } => *detail = redact(detail, address),
+        }
         self
     }
 }

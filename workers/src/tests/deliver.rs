@@ -316,3 +316,17 @@ async fn no_address_or_content_is_written_into_effects() {
         "{written}"
     );
 }
+
+#[tokio::test]
+async fn a_message_nobody_had_a_place_for_comes_again_at_no_cost() {
+    let row = to_send(Channel::Webhook);
+    let busy = SendError::Busy { detail: "taken" };
+
+    let outcome = deliver_failing(&row, busy).await;
+
+    let Ending::Snooze { until } = outcome.ending else {
+        panic!("{:?}", outcome.ending);
+    };
+    assert!(until >= now() + TimeDelta::seconds(1) && until < now() + TimeDelta::seconds(2));
+    assert!(outcome.effects.is_empty() && outcome.jobs.is_empty());
+}

@@ -67,8 +67,8 @@ pub struct SmtpTimeouts {
     pub connect: Duration,
     /// From a command to its answer. Default 8 s: greylisting servers think before they speak.
     pub command: Duration,
-    /// From the beginning, waiting for a free session included, until the server asks for the
-    /// message. Until then nothing was sent. Default 10 s.
+    /// From the beginning until the server asks for the message. Until then nothing was sent.
+    /// Default 10 s.
     pub before: Duration,
     /// For the bytes of the message to leave. Default 8 s.
     pub transfer: Duration,

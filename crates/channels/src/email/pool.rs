@@ -8,14 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::compose::Composed;
 use super::config::SmtpConfig;
 use super::opening::open;
 use super::session::{Accepted, Session};
-use crate::SendError;
+use crate::{BUSY_MAX, SendError};
 
 /// A session used this recently is still there, as far as one can tell for free.
 const TRUSTED_FOR: Duration = Duration::from_secs(3);
@@ -58,13 +58,12 @@ impl Pool {
     ///
     /// Not cancel safe: the mail may have gone out. The session that carried it is closed.
     pub(super) async fn send(&self, mail: &Composed) -> Result<Accepted, SendError> {
-        let deadline = Instant::now() + self.config.timeouts.before;
-        let free = tokio::time::timeout_at(deadline, self.free.acquire()).await;
-        let Ok(Ok(_place)) = free else {
-            return Err(SendError::Transient {
-                detail: "all sessions with the mail server were busy".to_owned(),
+        let Ok(Ok(_place)) = timeout(BUSY_MAX, self.free.acquire()).await else {
+            return Err(SendError::Busy {
+                detail: "all sessions with the mail server are taken",
             });
         };
+        let deadline = Instant::now() + self.config.timeouts.before;
         if let Some(mut session) = self.rested().await {
             match session.transact(mail, deadline).await {
                 Ok(accepted) => {

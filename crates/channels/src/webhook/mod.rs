@@ -35,7 +35,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::http::{self, Body, Hosts, NoAnswer};
-use crate::{Outgoing, Provider, Receipt, ReceiptStatus, SendError};
+use crate::{BUSY_MAX, Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 pub use config::{WebhookConfig, WebhookError};
 pub(crate) use guard::{Forbidden, Guard};
 use sign::Signers;
@@ -99,10 +99,10 @@ impl Webhook {
         let body = body(outgoing);
         let headers = self.headers(outgoing, &body)?;
         let origin = url.origin().ascii_serialization();
-        let wait = Instant::now() + self.timeout;
+        let wait = Instant::now() + BUSY_MAX;
         let Some(_place) = self.hosts.place(&origin, wait).await else {
-            return Err(SendError::Transient {
-                detail: "too many messages to this host were under way".to_owned(),
+            return Err(SendError::Busy {
+                detail: "many messages to this host are under way",
             });
         };
         let request = self.client.post(url).headers(headers).body(body);

@@ -65,6 +65,7 @@ mod tests {
             Some(SendError::Rejected { .. }) => "rejected",
             Some(SendError::AddressDead { .. }) => "dead",
             Some(SendError::Unknown { .. }) => "unknown",
+            Some(SendError::Busy { .. }) => "busy",
         }
     }
 

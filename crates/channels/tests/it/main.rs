@@ -11,3 +11,6 @@ mod mail;
 mod mail_server;
 mod smtp;
 mod smtp_foreign;
+mod web_server;
+mod webhook;
+mod webhook_foreign;

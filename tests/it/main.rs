@@ -37,3 +37,4 @@ mod shutdown;
 mod socket;
 mod terminal;
 mod up;
+mod webhooks;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Common;
 use super::output::{complain_line, say, say_json, say_table};
+use super::work::try_providers;
 use crate::config::{ConfigError, Loaded, page};
 
 #[derive(Debug, clap::Subcommand)]
@@ -44,7 +45,14 @@ pub(super) fn run(command: &Command, common: &Common) -> anyhow::Result<ExitCode
 }
 
 fn check(loaded: Result<Loaded, ConfigError>, json: bool) -> anyhow::Result<ExitCode> {
-    let problems = loaded.err().map_or_else(Vec::new, |error| error.problems);
+    let problems = match loaded {
+        // What only shows when a worker puts it together, such as a key that is none.
+        Ok(loaded) => match try_providers(&loaded.config) {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![queue::describe(error.as_ref())],
+        },
+        Err(error) => error.problems,
+    };
     if json {
         say_json(&json!({"usable": problems.is_empty(), "problems": problems}))?;
     } else if problems.is_empty() {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use domain::Channel;
-use queue::QueueConfig;
+use queue::{Clock, QueueConfig};
+use render::Templates;
 use tracing::info;
 use workers::providers::{Secret, SmtpConfig, SmtpTimeouts, SmtpUrlError, WebhookConfig};
 use workers::{Context, Parts, Providers, Running, WorkerLimits};
@@ -46,10 +47,7 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
     for queue in &config.work.queues {
         check_queue(queue)?;
     }
-    let templates = Arc::clone(&process.templates);
-    let context = Context::try_new(templates, providers(config)?, process.clock.clone())
-        .context("could not set up the channels")?
-        .retrying(config.retry_policies());
+    let context = context(config, &process.templates, &process.clock)?;
     let metrics =
         queue::Metrics::register(&process.registry).context("could not register the metrics")?;
     Ok(workers::start(Parts {
@@ -67,6 +65,19 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
         queues: config.work.queues.clone(),
         metrics,
     }))
+}
+
+/// What the handlers share: above all, who carries which channel.
+fn context(config: &Config, templates: &Arc<Templates>, clock: &Clock) -> anyhow::Result<Context> {
+    let context = Context::try_new(Arc::clone(templates), providers(config)?, clock.clone())
+        .context("could not set up the channels")?;
+    Ok(context.retrying(config.retry_policies()))
+}
+
+/// Sets up the channels as a worker would at its start, and lets go of them. Nothing is connected.
+pub(super) fn try_providers(config: &Config) -> anyhow::Result<()> {
+    let templates = Templates::builtin().context("could not read the built-in templates")?;
+    context(config, &Arc::new(templates), &Clock::system()).map(drop)
 }
 
 /// Mails at once per connection to the mail server: while one is on its way, others are loaded or

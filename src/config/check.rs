@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
+use workers::providers::SmtpConfig;
 
-use super::smtp_url::MailServer;
 use super::{Config, Secret};
 
 /// What the stages before it leave of the longest time a send may take.
@@ -109,9 +109,9 @@ impl Config {
 
     fn check_smtp(&self, wrong: &mut Vec<Wrong>) {
         if let Some(url) = &self.smtp.url
-            && let Err(problem) = MailServer::parse(url.reveal())
+            && let Err(problem) = SmtpConfig::parse(url.reveal())
         {
-            wrong.push(("smtp.url", format!("is no mail server: {problem}")));
+            wrong.push(("smtp.url", format!("cannot be used: {problem}")));
         }
         if self.smtp.timeout > SMTP_TIMEOUT_MAX {
             let problem = "must be at most 11s, so that a send ends within 30".to_owned();

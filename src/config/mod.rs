@@ -21,7 +21,6 @@ mod load;
 mod page;
 mod secret;
 mod setting;
-pub(crate) mod smtp_url;
 mod sources;
 #[cfg(test)]
 mod tests;

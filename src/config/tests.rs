@@ -294,8 +294,7 @@ fn every_mistake_in_a_file_names_its_line() {
         ),
         (
             "smtp:\n  url: http://u:hush@h\n",
-            "x.yaml:2: smtp.url is no mail server: expected \
-          smtp://user:password@host:587 or smtps://host",
+            "x.yaml:2: smtp.url cannot be used: the SMTP URL must begin with smtp:// or smtps://",
         ),
     ] {
         assert_eq!(problems(file, &[]), [problem], "{file}");

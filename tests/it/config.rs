@@ -75,6 +75,18 @@ fn every_problem_has_a_line_of_its_own_and_the_exit_says_so() {
     assert_eq!(answer["problems"].as_array().unwrap().len(), 2);
 }
 
+/// What is a text to the configuration has to be a key to whoever signs with it.
+#[test]
+fn what_no_worker_would_start_with_is_not_usable() {
+    let place = Place::new("config-worker", "");
+
+    let output = place.run(&["config", "check"], &[("WEBHOOK_SECRET", "whsec_hush!")]);
+
+    assert_eq!(output.status.code(), Some(1));
+    let text = lines(&output.stderr).join("\n");
+    assert!(text.contains("secret") && !text.contains("hush"), "{text}");
+}
+
 /// Whatever else is asked for: a role with a mistyped setting does not start without it.
 #[test]
 fn every_other_command_refuses_it_in_one_line() {
@@ -154,7 +166,7 @@ webhook:
         ("database.url", "postgres://u:****@h/d", "data/database_url"),
         ("webhook.secret", "****", "WEBHOOK_SECRET"),
         ("http.listen", "0.0.0.0:8080", "PORT"),
-        ("smtp.timeout", "30s", "default"),
+        ("webhook.timeout", "10s", "default"),
     ] {
         assert_eq!(row(name), [name, value, source]);
     }

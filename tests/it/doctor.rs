@@ -93,6 +93,7 @@ async fn a_sound_installation_is_found_to_be_so() {
     for check in [
         "config",
         "token secret",
+        "providers",
         "webhook networks",
         "templates",
         "http address",

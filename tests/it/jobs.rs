@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use queue::control::Cancelled;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use testkit::{TestDatabase, eventually};
@@ -9,6 +10,7 @@ use testkit::{TestDatabase, eventually};
 use crate::cli::{bury, run, stdout};
 use crate::crash::cluster::Scratch;
 use crate::crash::fleet::work;
+use crate::front::Front;
 
 /// How long a worker may take to get that far, on a machine that does other things as well.
 const BUSY_MAX: Duration = Duration::from_secs(30);
@@ -176,4 +178,29 @@ async fn a_dead_letter_is_shown_as_one_and_has_nothing_to_cancel() {
     assert!(stdout(&table).contains("Mailbox full"));
     let usage = run(&database, &["jobs", "show", "7"]).await;
     assert_eq!(usage.status.code(), Some(2));
+}
+
+/// Nothing but the direct send itself can be cancelled yet: it has no delivery.
+#[tokio::test]
+async fn a_direct_send_that_was_not_routed_is_cancelled_itself() {
+    let front = Front::start().await;
+    let body = json!({"user_id": "u1", "channels": ["email"], "content": "x",
+                      "data": {"email": "ada@example.com"}});
+    let sent = front.post("/v1/notifications", body).await.expect(202);
+    let id: String = sqlx::query_scalar("select job_id::text from queue.jobs")
+        .fetch_one(front.store.pool())
+        .await
+        .unwrap();
+
+    let cancelled = workers::cancel(&front.store, id.parse().unwrap(), chrono::Utc::now())
+        .await
+        .unwrap();
+
+    assert_eq!(cancelled, Cancelled::Done);
+    assert_eq!(front.count("queue.jobs").await, 0);
+    let path = format!("/v1/notifications/{}", sent["id"].as_str().unwrap());
+    let shown = front.get(&path).await.expect(200);
+    assert_eq!(shown["status"], "cancelled");
+    let again = workers::cancel(&front.store, id.parse().unwrap(), chrono::Utc::now()).await;
+    assert_eq!(again.unwrap(), Cancelled::Absent);
 }

@@ -35,5 +35,6 @@ mod procfile;
 mod proxy;
 mod shutdown;
 mod socket;
+mod terminal;
 mod up;
 mod webhooks;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use channels::Channels;
 pub use channels::{
-    Secret, SmtpConfig, SmtpError, SmtpTimeouts, SmtpUrlError, WebhookConfig, WebhookError,
+    Secret, SmtpConfig, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError, WebhookConfig, WebhookError,
 };
 use queue::Clock;
 use render::Templates;

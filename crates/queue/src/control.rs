@@ -38,10 +38,10 @@ pub async fn find_job(
         r#"
         select job.job_id as "job_id: JobId", job.queue, job.kind, job.state::text as "state!",
                job.payload, job.errors, job.attempt, job.failures, job.max_attempts, job.crashes,
-               job.run_at, job.enqueued_at, job.claimed_at, worker.node as "node?",
-               worker.pid as "pid?"
+               job.run_at, job.enqueued_at, job.claimed_at,
+               (select node from queue.workers as worker where worker.epoch = job.epoch) as node,
+               (select pid from queue.workers as worker where worker.epoch = job.epoch) as pid
         from queue.jobs as job
-        left join queue.workers as worker on worker.epoch = job.epoch
         where job.job_id = $1
         "#,
         job_id.0,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use workers::providers::{SmtpConfig, SmtpTls};
 
 use super::Report;
 use crate::config::Config;
-use crate::config::smtp_url::{MailServer, MailTls};
 
 const CHECK: &str = "mail server";
 
@@ -23,10 +23,15 @@ const LINE_BYTES_MAX: u64 = 2048;
 
 pub(super) async fn look(config: &Config, report: &mut Report) {
     let Some(url) = &config.smtp.url else {
-        return report.ok(CHECK, "not set, so nobody carries mail");
+        let carrier = if config.work.outbox {
+            "the outbox keeps it"
+        } else {
+            "nobody carries it"
+        };
+        return report.ok(CHECK, format!("not set: {carrier}"));
     };
     // It has been checked, or the configuration would not be usable.
-    let Ok(server) = MailServer::parse(url.reveal()) else {
+    let Ok(server) = SmtpConfig::parse(url.reveal()) else {
         return report.fail(CHECK, "smtp.url cannot be read", "mend it");
     };
     let hello = config.smtp.hello.as_deref().unwrap_or("localhost");
@@ -58,22 +63,22 @@ enum Offered {
     Connected,
 }
 
-fn judge(server: &MailServer, offered: Offered, place: &str, report: &mut Report) {
+fn judge(server: &SmtpConfig, offered: Offered, place: &str, report: &mut Report) {
     match (server.tls, offered) {
         (_, Offered::Connected) => {
             report.ok(CHECK, format!("{place} can be reached; TLS was not tried"));
         }
-        (MailTls::Required, Offered::NoTls) => report.fail(
+        (SmtpTls::Required, Offered::NoTls) => report.fail(
             CHECK,
             format!("{place} does not offer STARTTLS, and tls=required"),
             "nothing is sent like this: ask the server's owner, or use smtps://",
         ),
-        (MailTls::Offered, Offered::NoTls) => report.warn(
+        (SmtpTls::Opportunistic, Offered::NoTls) => report.warn(
             CHECK,
             format!("{place} does not offer STARTTLS, so mail goes in the clear"),
             "write tls=none if that is meant, or tls=required if it must not be",
         ),
-        (MailTls::Never, Offered::StartTls) => report.warn(
+        (SmtpTls::None, Offered::StartTls) => report.warn(
             CHECK,
             format!("{place} offers STARTTLS, and tls=none"),
             "leave tls=none out of SMTP_URL, unless it is meant",
@@ -84,10 +89,9 @@ fn judge(server: &MailServer, offered: Offered, place: &str, report: &mut Report
 }
 
 /// Connects, listens to the greeting, says who we are, and hears what is offered.
-async fn offers(server: &MailServer, hello: &str) -> io::Result<Offered> {
-    let host = server.host.trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, server.port)).await?;
-    if server.tls == MailTls::Immediate {
+async fn offers(server: &SmtpConfig, hello: &str) -> io::Result<Offered> {
+    let stream = TcpStream::connect((server.host.as_str(), server.port)).await?;
+    if server.tls == SmtpTls::Implicit {
         return Ok(Offered::Connected);
     }
     let mut stream = BufReader::new(stream);

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use render::Templates;
 
+use super::super::work::try_providers;
 use super::Report;
 use crate::config::Config;
 
@@ -11,6 +12,7 @@ const JWT_SECRET_BYTES_MIN: usize = 32;
 
 pub(super) fn look(config: &Config, report: &mut Report) {
     look_at_tokens(config, report);
+    look_at_providers(config, report);
     look_at_webhooks(config, report);
     match Templates::builtin() {
         Ok(templates) => {
@@ -18,6 +20,18 @@ pub(super) fn look(config: &Config, report: &mut Report) {
             report.ok("templates", format!("{names} compile"));
         }
         Err(error) => report.fail("templates", error.to_string(), "mend the template"),
+    }
+}
+
+fn look_at_providers(config: &Config, report: &mut Report) {
+    const CHECK: &str = "providers";
+    match try_providers(config) {
+        Ok(()) => report.ok(CHECK, "can be set up as configured"),
+        Err(error) => report.fail(
+            CHECK,
+            queue::describe(error.as_ref()),
+            "no worker starts like this: mend the setting",
+        ),
     }
 }
 
@@ -71,10 +85,16 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_and_an_open_network_are_warned_of() {
+    fn a_short_secret_an_open_network_and_a_key_that_is_none_are_found() {
         let mut config = Config::default();
         assert_eq!(verdict("token secret", &config), Verdict::Warn);
         assert_eq!(verdict("webhook networks", &config), Verdict::Ok);
+
+        assert_eq!(verdict("providers", &config), Verdict::Ok);
+
+        config.webhook.secret = Some(Secret::new("whsec_!"));
+        assert_eq!(verdict("providers", &config), Verdict::Fail);
+        config.webhook.secret = None;
 
         config.auth.jwt_secret = Some(Secret::new("x".repeat(31)));
         config.webhook.allow_cidrs = vec!["10.0.0.0/8".to_owned(), "::/0".to_owned()];

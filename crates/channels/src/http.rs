@@ -14,6 +14,7 @@ use reqwest::{Client, Response};
 use tokio::net::lookup_host;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::webhook::{Forbidden, Guard};
 
@@ -30,8 +31,13 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const HOSTS_KEPT: usize = 1024;
 
 /// Makes a client that connects to nothing but what `guard` lets through.
-pub(crate) fn client(guard: Guard, connect_timeout: Duration) -> reqwest::Result<Client> {
+pub(crate) fn client(
+    guard: Guard,
+    tls: ClientConfig,
+    connect_timeout: Duration,
+) -> reqwest::Result<Client> {
     Client::builder()
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("Postrider/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .no_proxy()
@@ -70,22 +76,17 @@ impl NoAnswer {
     /// Reads it from the client's error, which quotes the URL and is not shown to anyone.
     pub(crate) fn of(error: &reqwest::Error) -> Self {
         let mut cause: Option<&dyn Error> = Some(error);
-        let mut io = None;
+        let mut is_tls = false;
         while let Some(current) = cause {
             if let Some(forbidden) = current.downcast_ref::<Forbidden>() {
                 return Self::Forbidden(*forbidden);
             }
-            io = current.downcast_ref::<std::io::Error>().or(io);
+            is_tls |= current.downcast_ref().is_some_and(is_about_tls);
             cause = current.source();
         }
         if !error.is_connect() {
             return Self::Lost;
         }
-        let is_tls = io.and_then(std::io::Error::get_ref).is_some_and(|inner| {
-            inner
-                .downcast_ref::<tokio_rustls::rustls::Error>()
-                .is_some()
-        });
         Self::NotConnected(if error.is_dns() {
             "could not find the host"
         } else if error.is_timeout() {
@@ -96,6 +97,15 @@ impl NoAnswer {
             "could not connect"
         })
     }
+}
+
+/// Whether it was the TLS session that failed. An I/O error hides what it was made from, in layers.
+fn is_about_tls(error: &std::io::Error) -> bool {
+    let Some(inside) = error.get_ref() else {
+        return false;
+    };
+    let layer = inside.downcast_ref::<std::io::Error>();
+    inside.downcast_ref::<rustls::Error>().is_some() || layer.is_some_and(is_about_tls)
 }
 
 /// How an answer's body ended.

@@ -29,6 +29,7 @@ mod redact;
 mod registry;
 mod scripted;
 mod secret;
+mod trust;
 mod webhook;
 
 use async_trait::async_trait;

@@ -35,6 +35,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::http::{self, Body, Hosts, NoAnswer};
+use crate::trust;
 use crate::{Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 pub use config::{WebhookConfig, WebhookError};
 pub(crate) use guard::{Forbidden, Guard};
@@ -61,8 +62,10 @@ impl Webhook {
         let guard = Guard::new(config.allow_cidrs.clone());
         // What is left of the time once a connection stands is for the endpoint's answer.
         let connect_timeout = config.timeout / 2;
+        let tls = trust::client_config(&config.roots).map_err(WebhookError::Tls)?;
+        let client = http::client(guard.clone(), tls, connect_timeout);
         Ok(Self {
-            client: http::client(guard.clone(), connect_timeout).map_err(WebhookError::Client)?,
+            client: client.map_err(WebhookError::Client)?,
             signers: Signers::parse(&config.secrets)?,
             headers: config.header_map()?,
             hosts: Hosts::new(config.at_once_per_host_max),

@@ -11,7 +11,7 @@ use domain::{Channel, DeliveryId, Message};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::mail::now;
+use crate::mail::{Identity, now};
 use crate::web_server::{Act, WebServer};
 
 /// Short, so that a test of silence is over soon; long enough for a busy machine to answer.
@@ -195,6 +195,8 @@ async fn a_body_without_end_neither_delays_nor_fills_the_memory() {
             "{response}"
         );
         assert!(start.elapsed() < Duration::from_secs(5));
+        // What the two kernels hold between them, no more.
+        assert!(server.flooded() < 32 << 20, "{}", server.flooded());
     }
 }
 
@@ -339,4 +341,24 @@ async fn a_host_that_hangs_does_not_hold_up_another() {
     assert_eq!(unknown, hanging.requests().len());
     assert_eq!(unknown + transient, 20);
     assert!(transient > 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_under_tls_has_to_show_a_certificate_that_is_trusted() {
+    let identity = Identity::fresh();
+    let server = WebServer::start_under(identity.acceptor(), |_, _| Act::ok()).await;
+    let url = format!("https://{}/", server.address);
+    let trusting = WebhookConfig {
+        roots: vec![identity.certificate.clone()],
+        ..config()
+    };
+
+    let refused = webhook(config()).send(&webhook_to(&url)).await;
+    webhook(trusting).send(&webhook_to(&url)).await.unwrap();
+
+    let Err(SendError::Transient { detail }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(detail.contains("certificate"), "{detail}");
+    assert_eq!(server.requests().len(), 1);
 }

@@ -11,7 +11,7 @@ use domain::{Channel, DeliveryId, Message};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::mail::{Identity, now};
+use crate::mail::{Identity, crowded_server, now, silent_server};
 use crate::web_server::{Act, WebServer};
 
 /// Short, so that a test of silence is over soon; long enough for a busy machine to answer.
@@ -361,4 +361,15 @@ async fn an_endpoint_under_tls_has_to_show_a_certificate_that_is_trusted() {
     };
     assert!(detail.contains("certificate"), "{detail}");
     assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_in_time_was_sent_nothing() {
+    let (_listener, _crowd, crowded) = crowded_server().await;
+    let (_listener, silent) = silent_server().await;
+    for url in [format!("http://{crowded}/"), format!("https://{silent}/")] {
+        let answer = webhook(config()).send(&webhook_to(&url)).await;
+        let detail = "could not connect in time".to_owned();
+        assert_eq!(answer, Err(SendError::Transient { detail }), "{url}");
+    }
 }

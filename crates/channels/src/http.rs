@@ -3,17 +3,16 @@
 //! Names are resolved here, and only to addresses that the guard lets through, so that what was
 //! checked is what is connected to.
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use tokio::net::lookup_host;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::webhook::{Forbidden, Guard};
 
@@ -26,12 +25,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of an answer that are read. Past that the connection is not worth keeping.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Hosts that are remembered before those without a request are forgotten.
-const HOSTS_KEPT: usize = 1024;
-
 /// Makes a client that connects to nothing but what `guard` lets through.
-pub(crate) fn client(guard: Guard, connect_timeout: Duration) -> reqwest::Result<Client> {
+pub(crate) fn client(
+    guard: Guard,
+    tls: ClientConfig,
+    connect_timeout: Duration,
+) -> reqwest::Result<Client> {
     Client::builder()
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("Postrider/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .no_proxy()
@@ -70,22 +71,17 @@ impl NoAnswer {
     /// Reads it from the client's error, which quotes the URL and is not shown to anyone.
     pub(crate) fn of(error: &reqwest::Error) -> Self {
         let mut cause: Option<&dyn Error> = Some(error);
-        let mut io = None;
+        let mut is_tls = false;
         while let Some(current) = cause {
             if let Some(forbidden) = current.downcast_ref::<Forbidden>() {
                 return Self::Forbidden(*forbidden);
             }
-            io = current.downcast_ref::<std::io::Error>().or(io);
+            is_tls |= current.downcast_ref().is_some_and(is_about_tls);
             cause = current.source();
         }
         if !error.is_connect() {
             return Self::Lost;
         }
-        let is_tls = io.and_then(std::io::Error::get_ref).is_some_and(|inner| {
-            inner
-                .downcast_ref::<tokio_rustls::rustls::Error>()
-                .is_some()
-        });
         Self::NotConnected(if error.is_dns() {
             "could not find the host"
         } else if error.is_timeout() {
@@ -96,6 +92,15 @@ impl NoAnswer {
             "could not connect"
         })
     }
+}
+
+/// Whether it was the TLS session that failed. An I/O error hides what it was made from, in layers.
+fn is_about_tls(error: &std::io::Error) -> bool {
+    let Some(inside) = error.get_ref() else {
+        return false;
+    };
+    let layer = inside.downcast_ref::<std::io::Error>();
+    inside.downcast_ref::<rustls::Error>().is_some() || layer.is_some_and(is_about_tls)
 }
 
 /// How an answer's body ended.
@@ -119,45 +124,4 @@ pub(crate) async fn read_body(mut response: Response, deadline: Instant) -> Body
     }
     bytes.truncate(BODY_BYTES_MAX);
     Body::Read(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Requests under way, bounded for each host: one that is slow keeps its own waiting, not others.
-pub(crate) struct Hosts {
-    at_once_max: usize,
-    open: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-impl Hosts {
-    pub(crate) fn new(at_once_max: usize) -> Self {
-        Self {
-            at_once_max: at_once_max.max(1),
-            open: Mutex::default(),
-        }
-    }
-
-    /// Waits for a place at `host`; `None` if there is none until `deadline`.
-    pub(crate) async fn place(
-        &self,
-        host: &str,
-        deadline: Instant,
-    ) -> Option<OwnedSemaphorePermit> {
-        let places = self.places(host);
-        timeout_at(deadline, places.acquire_owned())
-            .await
-            .ok()?
-            .ok()
-    }
-
-    fn places(&self, host: &str) -> Arc<Semaphore> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(places) = open.get(host).and_then(Weak::upgrade) {
-            return places;
-        }
-        if open.len() >= HOSTS_KEPT {
-            open.retain(|_, places| places.strong_count() > 0);
-        }
-        let places = Arc::new(Semaphore::new(self.at_once_max));
-        open.insert(host.to_owned(), Arc::downgrade(&places));
-        places
-    }
 }

@@ -21,6 +21,7 @@
 //! which channel), then the providers: [`email`], [`webhook`], [`outbox`], and [`scripted`] for tests.
 
 mod email;
+mod hosts;
 mod http;
 mod message;
 mod outbox;
@@ -29,6 +30,7 @@ mod redact;
 mod registry;
 mod scripted;
 mod secret;
+mod trust;
 mod webhook;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Email: composed here, carried by a mail server.
 //!
 //! Reading order: [`config`] (which server), [`compose`] (message to bytes), [`opening`]
-//! and [`session`] (the conversation) over [`turns`], [`reply`] and [`tls`], [`classify`] (what a refusal means), [`pool`] (many
+//! and [`session`] (the conversation) over [`turns`] and [`reply`], [`classify`] (what a refusal means), [`pool`] (many
 //! mails over few sessions), and [`smtp`], the provider over all of them.
 
 mod classify;
@@ -12,7 +12,6 @@ mod pool;
 mod reply;
 mod session;
 mod smtp;
-mod tls;
 mod turns;
 
 pub use config::{SmtpConfig, SmtpCredentials, SmtpTimeouts, SmtpTls, SmtpUrlError};

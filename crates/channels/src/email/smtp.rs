@@ -6,14 +6,17 @@
 //! | Provider's id | the `Message-ID`, which a bounce quotes |
 //! | Response | the server's answer, and how many copies it refused |
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use lettre::message::Mailbox;
+use tokio_rustls::TlsConnector;
 
 use super::compose::compose;
 use super::config::SmtpConfig;
 use super::pool::Pool;
 use super::session::Accepted;
-use super::tls;
+use crate::trust;
 use crate::{Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 
 /// A mail server.
@@ -47,10 +50,10 @@ impl Smtp {
         if !config.hello_name.as_deref().is_none_or(is_host) {
             return Err(SmtpError::HelloName);
         }
-        let tls = tls::connector(&config.roots).map_err(SmtpError::Tls)?;
+        let tls = trust::client_config(&config.roots).map_err(SmtpError::Tls)?;
         Ok(Self {
             from,
-            pool: Pool::new(config, tls),
+            pool: Pool::new(config, TlsConnector::from(Arc::new(tls))),
         })
     }
 }
@@ -81,5 +84,44 @@ fn response(accepted: &Accepted) -> String {
             "{answer}; {refused} copies refused, the first: {}",
             first.text()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sender_is_a_mail_address_with_or_without_a_name() {
+        let with = |from: &str| {
+            Smtp::try_new(SmtpConfig {
+                from: from.to_owned(),
+                ..SmtpConfig::new("mail.example", 25)
+            })
+        };
+        assert!(Smtp::try_new(SmtpConfig::new("mail.example", 25)).is_ok());
+        assert!(with("Büro <desk@example.com>").is_ok());
+        for from in [
+            "",
+            "desk",
+            "desk@",
+            "desk@example.com\r\nBcc: eve@example.com",
+        ] {
+            assert!(matches!(with(from), Err(SmtpError::From)), "{from}");
+        }
+    }
+
+    #[test]
+    fn the_name_in_the_greeting_cannot_bring_a_command_along() {
+        for name in ["", "a b", "mail\r\nQUIT"] {
+            let config = SmtpConfig {
+                hello_name: Some(name.to_owned()),
+                ..SmtpConfig::new("mail.example", 25)
+            };
+            assert!(
+                matches!(Smtp::try_new(config), Err(SmtpError::HelloName)),
+                "{name}"
+            );
+        }
     }
 }

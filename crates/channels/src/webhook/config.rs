@@ -44,7 +44,9 @@ pub struct WebhookConfig {
     pub bearer: Option<Secret>,
     /// A header and its value.
     pub api_key: Option<(String, Secret)>,
-    /// Requests to one host at a time; further ones wait for their turn. Default 50.
+    /// Certificates in DER that are trusted beside the system's: a company's own authority.
+    pub roots: Vec<Vec<u8>>,
+    /// Requests to one host at a time, once it has shown that it answers. Default 50.
     pub at_once_per_host_max: usize,
 }
 
@@ -58,6 +60,8 @@ pub enum WebhookError {
     Header { name: String },
     #[error("header {name} is set by Postrider itself")]
     OwnHeader { name: String },
+    #[error("TLS towards webhooks cannot be set up")]
+    Tls(#[source] tokio_rustls::rustls::Error),
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
 }
@@ -71,6 +75,7 @@ impl Default for WebhookConfig {
             headers: Vec::new(),
             bearer: None,
             api_key: None,
+            roots: Vec::new(),
             at_once_per_host_max: AT_ONCE_PER_HOST_MAX,
         }
     }

@@ -17,6 +17,7 @@
 //! | 3xx | rejected: redirects are not followed, they would lead past the guard and the signature |
 //! | other 4xx | rejected |
 //! | no connection | transient |
+//! | not asked: the host lets others go unanswered | transient |
 //! | none, or cut off in the middle | unknown: a repeat has the same id |
 
 mod config;
@@ -34,7 +35,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::http::{self, Body, Hosts, NoAnswer};
+use crate::hosts::{Hosts, NoPlace};
+use crate::http::{self, Body, NoAnswer};
+use crate::trust;
 use crate::{BUSY_MAX, Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 pub use config::{WebhookConfig, WebhookError};
 pub(crate) use guard::{Forbidden, Guard};
@@ -61,8 +64,10 @@ impl Webhook {
         let guard = Guard::new(config.allow_cidrs.clone());
         // What is left of the time once a connection stands is for the endpoint's answer.
         let connect_timeout = config.timeout / 2;
+        let tls = trust::client_config(&config.roots).map_err(WebhookError::Tls)?;
+        let client = http::client(guard.clone(), tls, connect_timeout);
         Ok(Self {
-            client: http::client(guard.clone(), connect_timeout).map_err(WebhookError::Client)?,
+            client: client.map_err(WebhookError::Client)?,
             signers: Signers::parse(&config.secrets)?,
             headers: config.header_map()?,
             hosts: Hosts::new(config.at_once_per_host_max),
@@ -99,23 +104,25 @@ impl Webhook {
         let body = body(outgoing);
         let headers = self.headers(outgoing, &body)?;
         let origin = url.origin().ascii_serialization();
-        let wait = Instant::now() + BUSY_MAX;
-        let Some(_place) = self.hosts.place(&origin, wait).await else {
-            return Err(SendError::Busy {
-                detail: "many messages to this host are under way",
-            });
-        };
+        let place = self.hosts.place(&origin, Instant::now() + BUSY_MAX);
+        let place = place.await.map_err(no_place)?;
         let request = self.client.post(url).headers(headers).body(body);
         let answer = timeout_at(Instant::now() + self.timeout, request.send()).await;
         let response = match answer {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(without_answer(NoAnswer::of(&error))),
+            Ok(Err(error)) => {
+                let reason = NoAnswer::of(&error);
+                place.ended(matches!(reason, NoAnswer::Forbidden(_)));
+                return Err(without_answer(reason));
+            }
             Err(_elapsed) => {
+                place.ended(false);
                 let timeout = self.timeout;
                 let detail = format!("no answer within {timeout:?}");
                 return Err(SendError::Unknown { detail });
             }
         };
+        place.ended(true);
         let status = response.status();
         let headers = response.headers().clone();
         let said = http::read_body(response, Instant::now() + BODY_TIMEOUT).await;
@@ -153,6 +160,17 @@ fn body(outgoing: &Outgoing) -> Vec<u8> {
     json!({"type": outgoing.kind, "timestamp": timestamp, "data": data})
         .to_string()
         .into_bytes()
+}
+
+fn no_place(reason: NoPlace) -> SendError {
+    match reason {
+        NoPlace::Busy => SendError::Busy {
+            detail: "many messages to this host are under way",
+        },
+        NoPlace::Silent => SendError::Transient {
+            detail: "the host has not answered lately, and one message is trying it".to_owned(),
+        },
+    }
 }
 
 fn without_answer(reason: NoAnswer) -> SendError {

@@ -1,4 +1,4 @@
-//! The mails that tests send, and certificates for the servers that take them.
+//! The mails that tests send, certificates for servers that take them, and servers that do not.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use channels::{Outgoing, Smtp, SmtpConfig, SmtpTimeouts};
 use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, Message};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -87,4 +88,26 @@ impl Identity {
             .unwrap();
         TlsAcceptor::from(Arc::new(config))
     }
+}
+
+/// Takes connections and never says a word.
+pub(crate) async fn silent_server() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A server that takes no more connections: whoever tries waits. Keep what it returns.
+pub(crate) async fn crowded_server() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut crowd = Vec::new();
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        crowd.push(stream.unwrap());
+    }
+    (listener, crowd, address)
 }

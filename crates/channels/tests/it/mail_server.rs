@@ -197,6 +197,7 @@ impl Shared {
                     });
                     lines.collect::<Vec<_>>().join("\r\n")
                 }
+                "MAIL" if !mail.from.is_empty() => "503 5.5.1 nested MAIL".to_owned(),
                 "MAIL" => {
                     mail = Arrived {
                         connection,

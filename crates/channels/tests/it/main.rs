@@ -7,6 +7,7 @@
 )]
 
 mod foreign;
+mod leak;
 mod mail;
 mod mail_server;
 mod smtp;

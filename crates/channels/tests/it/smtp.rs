@@ -8,7 +8,7 @@ use channels::{Provider, ReceiptStatus, SendError, Smtp, SmtpConfig, SmtpCredent
 use domain::MailParts;
 use tokio::task::JoinSet;
 
-use crate::mail::{Identity, config, mail_to, smtp};
+use crate::mail::{Identity, config, crowded_server, mail_to, silent_server, smtp};
 use crate::mail_server::{Answer, MailServer};
 
 const PLAIN: &[&str] = &["8BITMIME"];
@@ -487,4 +487,24 @@ async fn mail_waits_while_the_password_is_wrong() {
     .await;
     let said = transient(&with_password(&server)).await;
     assert!(said.contains("without end"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_in_time_was_sent_nothing() {
+    let (_listener, _crowd, crowded) = crowded_server().await;
+    assert!(
+        transient(&smtp(config(crowded)))
+            .await
+            .contains("could not connect in time")
+    );
+    let (_listener, silent) = silent_server().await;
+    let under_tls = SmtpConfig {
+        tls: SmtpTls::Implicit,
+        ..config(silent)
+    };
+    assert!(
+        transient(&smtp(under_tls))
+            .await
+            .contains("could not connect in time")
+    );
 }

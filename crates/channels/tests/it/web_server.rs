@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A request as it arrived.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +53,25 @@ impl Act {
     }
 }
 
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    fn reset_on_close(&self);
+}
+
+impl Stream for TcpStream {
+    fn reset_on_close(&self) {
+        self.set_zero_linger().unwrap();
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
+    }
+}
+
+type Line = BufReader<Box<dyn Stream>>;
+
 type Script = Box<dyn Fn(usize, &Request) -> Act + Send + Sync>;
 
 struct Shared {
@@ -59,6 +80,7 @@ struct Shared {
     open: AtomicUsize,
     open_max: AtomicUsize,
     connections: AtomicUsize,
+    flooded: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -72,6 +94,21 @@ impl WebServer {
     pub(crate) async fn start(
         script: impl Fn(usize, &Request) -> Act + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(None, script).await
+    }
+
+    /// The same under TLS.
+    pub(crate) async fn start_under(
+        tls: TlsAcceptor,
+        script: impl Fn(usize, &Request) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(Some(tls), script).await
+    }
+
+    async fn start_with(
+        tls: Option<TlsAcceptor>,
+        script: impl Fn(usize, &Request) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -80,6 +117,7 @@ impl WebServer {
             open: AtomicUsize::new(0),
             open_max: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            flooded: AtomicUsize::new(0),
         });
         let server = Self {
             address,
@@ -91,8 +129,16 @@ impl WebServer {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
                 shared.open_max.fetch_max(open, Ordering::SeqCst);
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    shared.serve(stream).await;
+                    match tls {
+                        None => shared.serve(Box::new(stream)).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                shared.serve(Box::new(stream)).await;
+                            }
+                        }
+                    }
                     shared.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -112,6 +158,11 @@ impl WebServer {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// Bytes of endless bodies that were taken from it.
+    pub(crate) fn flooded(&self) -> usize {
+        self.shared.flooded.load(Ordering::SeqCst)
+    }
+
     /// The most connections that were open at one time.
     pub(crate) fn open_max(&self) -> usize {
         self.shared.open_max.load(Ordering::SeqCst)
@@ -119,7 +170,7 @@ impl WebServer {
 }
 
 impl Shared {
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: Box<dyn Stream>) {
         let mut line = BufReader::new(stream);
         while let Some(request) = read_request(&mut line).await {
             let number = {
@@ -140,9 +191,8 @@ impl Shared {
                 Act::CutInBody(status) => {
                     let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 100\r\n\r\nhalf");
                     line.write_all(head.as_bytes()).await.unwrap();
-                    let stream = line.into_inner();
-                    // Unread data and no time to linger: the peer sees a reset.
-                    stream.set_zero_linger().unwrap();
+                    // No time to linger: the peer sees a reset.
+                    line.get_ref().reset_on_close();
                     return;
                 }
                 Act::TrickleHead => trickle(&mut line, "HTTP/1.1 200 OK\r\nx: ").await,
@@ -157,7 +207,9 @@ impl Shared {
                     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
                     line.write_all(head.as_bytes()).await.unwrap();
                     let flood = vec![b'x'; 65536];
-                    while line.write_all(&flood).await.is_ok() {}
+                    while line.write_all(&flood).await.is_ok() {
+                        self.flooded.fetch_add(flood.len(), Ordering::SeqCst);
+                    }
                     false
                 }
             };
@@ -168,13 +220,13 @@ impl Shared {
     }
 }
 
-async fn answer(line: &mut BufReader<TcpStream>, status: u16, headers: &str, body: &str) -> bool {
+async fn answer(line: &mut Line, status: u16, headers: &str, body: &str) -> bool {
     let length = body.len();
     let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n{headers}\r\n{body}");
     line.write_all(text.as_bytes()).await.is_ok()
 }
 
-async fn trickle(line: &mut BufReader<TcpStream>, start: &str) -> bool {
+async fn trickle(line: &mut Line, start: &str) -> bool {
     let mut is_open = line.write_all(start.as_bytes()).await.is_ok();
     while is_open {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -183,7 +235,7 @@ async fn trickle(line: &mut BufReader<TcpStream>, start: &str) -> bool {
     false
 }
 
-async fn read_request(line: &mut BufReader<TcpStream>) -> Option<Request> {
+async fn read_request(line: &mut Line) -> Option<Request> {
     let mut request = Request::default();
     loop {
         let mut text = String::new();

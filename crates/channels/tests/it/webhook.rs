@@ -11,7 +11,7 @@ use domain::{Channel, DeliveryId, Message};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::mail::now;
+use crate::mail::{Identity, crowded_server, now, silent_server};
 use crate::web_server::{Act, WebServer};
 
 /// Short, so that a test of silence is over soon; long enough for a busy machine to answer.
@@ -195,6 +195,8 @@ async fn a_body_without_end_neither_delays_nor_fills_the_memory() {
             "{response}"
         );
         assert!(start.elapsed() < Duration::from_secs(5));
+        // What the two kernels hold between them, no more.
+        assert!(server.flooded() < 32 << 20, "{}", server.flooded());
     }
 }
 
@@ -328,15 +330,46 @@ async fn a_host_that_hangs_does_not_hold_up_another() {
         "the others are still waiting"
     );
     // Those that never got a place were never sent.
-    let (mut unknown, mut transient) = (0, 0);
+    let (mut unknown, mut unsent) = (0, 0);
     while let Some(ended) = stuck.join_next().await {
         match ended.unwrap() {
             Err(SendError::Unknown { .. }) => unknown += 1,
-            Err(SendError::Transient { .. }) => transient += 1,
+            Err(SendError::Transient { .. } | SendError::Busy { .. }) => unsent += 1,
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(unknown, hanging.requests().len());
-    assert_eq!(unknown + transient, 20);
-    assert!(transient > 0);
+    assert_eq!(unknown + unsent, 20);
+    assert!(unsent > 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_under_tls_has_to_show_a_certificate_that_is_trusted() {
+    let identity = Identity::fresh();
+    let server = WebServer::start_under(identity.acceptor(), |_, _| Act::ok()).await;
+    let url = format!("https://{}/", server.address);
+    let trusting = WebhookConfig {
+        roots: vec![identity.certificate.clone()],
+        ..config()
+    };
+
+    let refused = webhook(config()).send(&webhook_to(&url)).await;
+    webhook(trusting).send(&webhook_to(&url)).await.unwrap();
+
+    let Err(SendError::Transient { detail }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(detail.contains("certificate"), "{detail}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_in_time_was_sent_nothing() {
+    let (_listener, _crowd, crowded) = crowded_server().await;
+    let (_listener, silent) = silent_server().await;
+    for url in [format!("http://{crowded}/"), format!("https://{silent}/")] {
+        let answer = webhook(config()).send(&webhook_to(&url)).await;
+        let detail = "could not connect in time".to_owned();
+        assert_eq!(answer, Err(SendError::Transient { detail }), "{url}");
+    }
 }

@@ -94,7 +94,7 @@ async def main():
 
     def check(server, session, envelope, mechanism, data):
         is_right = (data.login, data.password) == (given.user.encode(), given.password.encode())
-        return AuthResult(success=is_right, auth_data=data.login)
+        return AuthResult(success=is_right, handled=is_right, auth_data=data.login)
 
     def conversation():
         return SMTP(

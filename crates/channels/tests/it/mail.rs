@@ -13,8 +13,11 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Short, so that a test of silence is over soon; long enough for a busy machine to answer.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(700);
+/// Where an answer is expected: long enough for the busiest machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where silence is: short, so that the test is over soon.
+const HASTE: Duration = Duration::from_secs(1);
 
 pub(crate) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -41,14 +44,23 @@ pub(crate) fn mail_to(address: &str) -> Outgoing {
 
 /// How to reach a server of a test.
 pub(crate) fn config(server: SocketAddr) -> SmtpConfig {
+    within(PATIENCE, server)
+}
+
+/// The same for a server that will be silent.
+pub(crate) fn hasty(server: SocketAddr) -> SmtpConfig {
+    within(HASTE, server)
+}
+
+fn within(patience: Duration, server: SocketAddr) -> SmtpConfig {
     SmtpConfig {
         from: "Postrider <postrider@example.com>".to_owned(),
         timeouts: SmtpTimeouts {
-            connect: PATIENCE,
-            command: PATIENCE,
-            before: 2 * PATIENCE,
-            transfer: PATIENCE,
-            answer: PATIENCE,
+            connect: patience,
+            command: patience,
+            before: 2 * patience,
+            transfer: patience,
+            answer: patience,
         },
         ..SmtpConfig::new("127.0.0.1", server.port())
     }

@@ -8,7 +8,7 @@ use channels::{Provider, ReceiptStatus, SendError, Smtp, SmtpConfig, SmtpCredent
 use domain::MailParts;
 use tokio::task::JoinSet;
 
-use crate::mail::{Identity, config, crowded_server, mail_to, silent_server, smtp};
+use crate::mail::{Identity, config, crowded_server, hasty, mail_to, silent_server, smtp};
 use crate::mail_server::{Answer, MailServer};
 
 const PLAIN: &[&str] = &["8BITMIME"];
@@ -151,7 +151,7 @@ async fn a_mail_that_was_handed_over_without_an_answer_is_unknown_and_not_repeat
                 _ => Answer::Usual,
             })
             .await;
-            let smtp = smtp(config(server.address));
+            let smtp = smtp(hasty(server.address));
             smtp.send(&mail_to("ada@example.com")).await.unwrap();
 
             let answer = smtp.send(&mail_to("ada@example.com")).await;
@@ -188,7 +188,7 @@ async fn a_server_that_is_not_there_or_says_nothing_is_transient() {
             }
         })
         .await;
-        let said = transient(&smtp(config(server.address))).await;
+        let said = transient(&smtp(hasty(server.address))).await;
         assert!(said.contains("in time"), "{silent_at}: {said}");
     }
 }
@@ -493,14 +493,14 @@ async fn mail_waits_while_the_password_is_wrong() {
 async fn a_server_that_cannot_be_reached_in_time_was_sent_nothing() {
     let (_listener, _crowd, crowded) = crowded_server().await;
     assert!(
-        transient(&smtp(config(crowded)))
+        transient(&smtp(hasty(crowded)))
             .await
             .contains("could not connect in time")
     );
     let (_listener, silent) = silent_server().await;
     let under_tls = SmtpConfig {
         tls: SmtpTls::Implicit,
-        ..config(silent)
+        ..hasty(silent)
     };
     assert!(
         transient(&smtp(under_tls))

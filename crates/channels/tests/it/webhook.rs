@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use crate::mail::{Identity, crowded_server, now, silent_server};
 use crate::web_server::{Act, WebServer};
 
-/// Short, so that a test of silence is over soon; long enough for a busy machine to answer.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// Where silence is expected: short, so that the test is over soon.
+const HASTE: Duration = Duration::from_millis(1500);
 
 pub(crate) fn webhook_to(url: &str) -> Outgoing {
     Outgoing {
@@ -38,8 +38,15 @@ pub(crate) fn webhook_to(url: &str) -> Outgoing {
 pub(crate) fn config() -> WebhookConfig {
     WebhookConfig {
         allow_cidrs: vec!["127.0.0.0/8".parse().unwrap()],
-        timeout: PATIENCE,
         ..WebhookConfig::default()
+    }
+}
+
+/// The same for an endpoint that will be silent.
+fn hasty() -> WebhookConfig {
+    WebhookConfig {
+        timeout: HASTE,
+        ..config()
     }
 }
 
@@ -156,12 +163,12 @@ async fn no_answer_or_half_of_one_is_unknown_within_its_time() {
     ] {
         let server = WebServer::start(move |_, _| act()).await;
         let start = Instant::now();
-        let answer = webhook(config()).send(&webhook_to(&server.url("/"))).await;
+        let answer = webhook(hasty()).send(&webhook_to(&server.url("/"))).await;
         assert!(
             matches!(answer, Err(SendError::Unknown { .. })),
             "{answer:?}"
         );
-        assert!(start.elapsed() < 3 * PATIENCE);
+        assert!(start.elapsed() < 3 * HASTE);
         assert_eq!(server.requests().len(), 1);
     }
 }
@@ -292,7 +299,6 @@ async fn hundreds_at_once_share_few_connections_to_a_host() {
     let server = WebServer::start(|_, _| Act::AnswerLate(Duration::from_millis(2))).await;
     let webhook = Arc::new(webhook(WebhookConfig {
         at_once_per_host_max: 10,
-        timeout: Duration::from_secs(10),
         ..config()
     }));
     let mut sends = JoinSet::new();
@@ -314,7 +320,7 @@ async fn a_host_that_hangs_does_not_hold_up_another() {
     let quick = WebServer::start(|_, _| Act::ok()).await;
     let webhook = Arc::new(webhook(WebhookConfig {
         at_once_per_host_max: 2,
-        ..config()
+        ..hasty()
     }));
     let mut stuck = JoinSet::new();
     for _ in 0..20 {
@@ -368,7 +374,7 @@ async fn an_endpoint_that_cannot_be_reached_in_time_was_sent_nothing() {
     let (_listener, _crowd, crowded) = crowded_server().await;
     let (_listener, silent) = silent_server().await;
     for url in [format!("http://{crowded}/"), format!("https://{silent}/")] {
-        let answer = webhook(config()).send(&webhook_to(&url)).await;
+        let answer = webhook(hasty()).send(&webhook_to(&url)).await;
         let detail = "could not connect in time".to_owned();
         assert_eq!(answer, Err(SendError::Transient { detail }), "{url}");
     }

@@ -33,8 +33,6 @@ mod secret;
 mod trust;
 mod webhook;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 pub use email::{
@@ -47,9 +45,6 @@ pub use registry::{Channels, SEND_TIMEOUT};
 pub use scripted::Scripted;
 pub use secret::Secret;
 pub use webhook::{Webhook, WebhookConfig, WebhookError, WebhookSecretError};
-
-/// How long a message waits for its turn within a provider, before it says that it is busy.
-const BUSY_MAX: Duration = Duration::from_secs(1);
 
 /// A company or protocol that carries a channel.
 #[async_trait]

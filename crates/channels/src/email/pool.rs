@@ -15,7 +15,7 @@ use super::compose::Composed;
 use super::config::SmtpConfig;
 use super::opening::open;
 use super::session::{Accepted, Session};
-use crate::{BUSY_MAX, SendError};
+use crate::SendError;
 
 /// A session used this recently is still there, as far as one can tell for free.
 const TRUSTED_FOR: Duration = Duration::from_secs(3);
@@ -32,6 +32,9 @@ const AGE_MAX: Duration = Duration::from_mins(10);
 
 /// Mails over one session. Servers commonly allow 100 to 1000.
 const MAILS_MAX: u32 = 500;
+
+/// How long a mail waits for a session, before it says that all are taken.
+const BUSY_MAX: Duration = Duration::from_secs(1);
 
 /// Sessions with one server.
 pub(super) struct Pool {

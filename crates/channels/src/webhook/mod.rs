@@ -38,7 +38,7 @@ use url::Url;
 use crate::hosts::{Hosts, NoPlace};
 use crate::http::{self, Body, NoAnswer};
 use crate::trust;
-use crate::{BUSY_MAX, Outgoing, Provider, Receipt, ReceiptStatus, SendError};
+use crate::{Outgoing, Provider, Receipt, ReceiptStatus, SendError};
 pub use config::{WebhookConfig, WebhookError};
 pub(crate) use guard::{Forbidden, Guard};
 use sign::Signers;
@@ -104,8 +104,7 @@ impl Webhook {
         let body = body(outgoing);
         let headers = self.headers(outgoing, &body)?;
         let origin = url.origin().ascii_serialization();
-        let place = self.hosts.place(&origin, Instant::now() + BUSY_MAX);
-        let place = place.await.map_err(no_place)?;
+        let place = self.hosts.place(&origin).await.map_err(no_place)?;
         let request = self.client.post(url).headers(headers).body(body);
         let answer = timeout_at(Instant::now() + self.timeout, request.send()).await;
         let response = match answer {

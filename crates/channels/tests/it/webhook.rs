@@ -330,11 +330,6 @@ async fn a_host_that_hangs_does_not_hold_up_another() {
     for _ in 0..20 {
         webhook.send(&webhook_to(&quick.url("/"))).await.unwrap();
     }
-    assert_eq!(stuck.len(), 20);
-    assert!(
-        stuck.try_join_next().is_none(),
-        "the others are still waiting"
-    );
     // Those that never got a place were never sent.
     let (mut unknown, mut unsent) = (0, 0);
     while let Some(ended) = stuck.join_next().await {

@@ -47,7 +47,7 @@ pub struct DeliverBenchArgs {
     /// Sends to deliver.
     #[arg(long, default_value_t = 20_000)]
     pub count: u64,
-    /// Hosts the webhooks go to in turn.
+    /// Hosts the webhooks, or domains the mails, go to in turn.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=250))]
     pub hosts: u64,
     /// How many of them take connections and never answer.
@@ -162,7 +162,7 @@ async fn flood(
 ) -> anyhow::Result<(u64, f64)> {
     let dead = hosts.dead.url()?;
     let address_of = |n: u64| match args.channel {
-        Channel::Email => format!("user{n}@example.com"),
+        Channel::Email => format!("user{n}@host{}.example", n % args.hosts),
         _ if n % args.hosts < args.dead => dead.clone(),
         _ => hosts.sink.url(n % args.hosts),
     };

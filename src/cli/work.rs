@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use domain::Channel;
 use queue::{Clock, QueueConfig};
 use render::Templates;
 use tracing::info;
@@ -61,7 +60,10 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
             node: config.work.node.clone(),
             ..QueueConfig::default()
         },
-        limits: limits(config),
+        limits: WorkerLimits {
+            concurrency: config.work.concurrency,
+            overrides: config.work.overrides(),
+        },
         queues: config.work.queues.clone(),
         metrics,
     }))
@@ -78,25 +80,6 @@ fn context(config: &Config, templates: &Arc<Templates>, clock: &Clock) -> anyhow
 pub(super) fn try_providers(config: &Config) -> anyhow::Result<()> {
     let templates = Templates::builtin().context("could not read the built-in templates")?;
     context(config, &Arc::new(templates), &Clock::system()).map(drop)
-}
-
-/// Mails at once per connection to the mail server: while one is on its way, others are loaded or
-/// have their outcome settled. More would wait for a connection until they count as failed.
-const MAILS_PER_CONNECTION: usize = 4;
-
-fn limits(config: &Config) -> WorkerLimits {
-    let mut overrides = config.work.overrides();
-    let mails = config
-        .smtp
-        .connections_max
-        .saturating_mul(MAILS_PER_CONNECTION);
-    overrides
-        .entry(Channel::Email)
-        .or_insert_with(|| mails.min(config.work.concurrency));
-    WorkerLimits {
-        concurrency: config.work.concurrency,
-        overrides,
-    }
 }
 
 /// The configured providers.

@@ -96,7 +96,8 @@ impl Config {
 section! {
     /// Sends at once of single channels.
     pub struct WorkChannels {
-        /// Mails at once; unset, four for each connection to the mail server.
+        /// Mails at once. More than there are connections: while those send, others are loaded or
+        /// have their outcome settled.
         pub email: Option<usize> = None,
         /// Text messages at once.
         pub sms: Option<usize> = None,

@@ -53,6 +53,9 @@ pub struct DeliverBenchArgs {
     /// How many of them take connections and never answer.
     #[arg(long, default_value_t = 0)]
     pub dead: u64,
+    /// Route and render all of them first, and time only what is left: the sending.
+    #[arg(long)]
+    pub preload: bool,
     /// Webhooks that wait for one slow host while single ones to another are timed.
     #[arg(long, default_value_t = 0)]
     pub backlog: u64,
@@ -173,12 +176,21 @@ async fn flood(
             .count() as u64,
     };
     let mut client = Client::connect(address, api_key).await?;
-    let started = Instant::now();
+    let mut db = stage.store.acquire().await?;
+    let queue = args.channel.as_str();
+    if args.preload {
+        queue::control::pause(&mut db, queue, None).await?;
+    }
+    let mut started = Instant::now();
     submit(&mut client, args.count, |n| {
         send(args.channel, n, &address_of(n))
     })
     .await?;
-    let mut db = stage.store.acquire().await?;
+    if args.preload {
+        all_wait(&mut db, queue, args.count, work).await?;
+        queue::control::resume(&mut db, queue).await?;
+        started = Instant::now();
+    }
     let (mut accepted, mut moved_at) = (0, Instant::now());
     while accepted < expected {
         work.check()?;
@@ -193,6 +205,29 @@ async fn flood(
         );
     }
     Ok((expected, started.elapsed().as_secs_f64()))
+}
+
+/// Waits until `count` jobs wait in `queue`.
+async fn all_wait(
+    db: &mut store::Connection,
+    queue: &str,
+    count: u64,
+    work: &mut Role,
+) -> anyhow::Result<()> {
+    let waited = async {
+        loop {
+            work.check()?;
+            let depths = queue::inspect::depths(db, None).await?;
+            let waiting = depths.iter().find(|depth| depth.queue == queue);
+            if waiting.is_some_and(|depth| depth.available as u64 >= count) {
+                return anyhow::Ok(());
+            }
+            sleep(WATCH).await;
+        }
+    };
+    timeout(STANDSTILL, waited)
+        .await
+        .context("the sends were not rendered in time")?
 }
 
 /// Submits `count` sends in bulk.

@@ -138,7 +138,7 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
                 return Some(seen);
             }
         }
-        let mut chunk = [0; 16384];
+        let mut chunk = [0; 4096];
         match stream.read(&mut chunk).await {
             Ok(count @ 1..) => buffer.extend_from_slice(&chunk[..count]),
             _ => return None,

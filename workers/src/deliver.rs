@@ -46,8 +46,8 @@ const STEP: &str = "deliver";
 /// The longest wait a provider can ask for. A month's partition must not wait for one answer.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
-/// How long a message waits at least for whom this process has no place now.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Messages that this process has no place for come again within this time of each other.
+const BUSY_SPREAD: Duration = Duration::from_secs(1);
 
 /// Payload of a `deliver` job.
 ///
@@ -197,8 +197,9 @@ impl Attempt<'_> {
         let backoff = policy.delay(self.number(), cx.chance());
         match error {
             // Nothing was tried, so nothing is recorded.
-            SendError::Busy { .. } => {
-                Outcome::snoozed(self.finished_at + BUSY_PAUSE.mul_f64(1.0 + cx.chance()))
+            SendError::Busy { after, .. } => {
+                let spread = BUSY_SPREAD.mul_f64(cx.chance());
+                Outcome::snoozed(self.finished_at + *after + spread)
             }
             SendError::Rejected { .. } | SendError::AddressDead { .. } => {
                 self.failed(AttemptStatus::Rejected, "permanent", error)

@@ -5,6 +5,9 @@
 //! silent: one message at a time tries it, and all others fail at once. Otherwise each of them would
 //! hold a sender for the whole timeout, and one dead host would cost the living ones theirs. For the
 //! same reason nobody waits long for a place at a host that has not answered lately.
+//!
+//! Who would wait longer than that is told when its turn may be, by the time the host takes for an
+//! answer: a backlog of thousands comes again one after the other, and not all of it every second.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -28,6 +31,11 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_UNTRUSTED: Duration = Duration::from_millis(100);
 
+/// The soonest and the latest that a message is told to come again. Turns beyond the latest are not
+/// given out: whoever would have one asks again.
+const TURN_MIN: Duration = Duration::from_secs(1);
+const TURN_MAX: Duration = Duration::from_mins(1);
+
 /// Hosts that are remembered before those without a message under way are forgotten.
 const HOSTS_KEPT: usize = 1024;
 
@@ -42,6 +50,12 @@ pub(crate) struct Hosts {
 struct Host {
     places: usize,
     under_way: usize,
+    /// Messages that wait for a place.
+    waiting: usize,
+    /// How long an answer takes, averaged over the last few.
+    answer_time: Duration,
+    /// The last turn that was given out.
+    turn_at: Option<Instant>,
     /// Messages in a row without an answer.
     unanswered: u32,
     answered_at: Option<Instant>,
@@ -49,6 +63,26 @@ struct Host {
 }
 
 impl Host {
+    /// How long one more message would wait for a place.
+    fn expected_wait(&self) -> Duration {
+        let before = u32::try_from(self.waiting + 1).unwrap_or(u32::MAX);
+        self.answer_share().saturating_mul(before)
+    }
+
+    /// How often a place becomes free while all are taken.
+    fn answer_share(&self) -> Duration {
+        self.answer_time / u32::try_from(self.places).unwrap_or(u32::MAX)
+    }
+
+    /// When the next message that finds no place should come again.
+    fn next_turn(&mut self) -> Duration {
+        let now = Instant::now();
+        let last = self.turn_at.map_or(now, |turn| turn.max(now));
+        let turn = (last + self.answer_share()).min(now + TURN_MAX);
+        self.turn_at = Some(turn);
+        (turn - now).max(TURN_MIN)
+    }
+
     fn is_trusted(&self) -> bool {
         let answered_at = self.answered_at;
         answered_at.is_some_and(|at| at.elapsed() < TRUSTED_FOR)
@@ -65,8 +99,8 @@ enum Full {
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    /// All are taken.
-    Busy,
+    /// All are taken; come again after so long.
+    Busy(Duration),
     /// The host does not answer, and another message is finding out whether it still does not.
     Silent,
 }
@@ -95,8 +129,9 @@ impl Hosts {
             if let Ok(place) = self.try_place(host) {
                 return Ok(place);
             }
+            let waiting = Waiting::new(self, host);
             if timeout_at(since + patience, news).await.is_err() {
-                return Err(NoPlace::Busy);
+                return Err(NoPlace::Busy(waiting.next_turn()));
             }
         }
     }
@@ -104,11 +139,14 @@ impl Hosts {
     fn try_place(&self, host: &str) -> Result<Place, Full> {
         let mut known = self.lock();
         if !known.contains_key(host) && known.len() >= HOSTS_KEPT {
-            known.retain(|_, host| host.under_way > 0);
+            known.retain(|_, host| host.under_way > 0 || host.waiting > 0);
         }
         let state = known.entry(host.to_owned()).or_insert_with(|| Host {
             places: PLACES_AT_FIRST.min(self.places_max),
             under_way: 0,
+            waiting: 0,
+            answer_time: Duration::ZERO,
+            turn_at: None,
             unanswered: 0,
             answered_at: None,
             freed: Arc::default(),
@@ -122,12 +160,16 @@ impl Hosts {
             } else {
                 PATIENCE_UNTRUSTED
             };
+            if state.expected_wait() > patience {
+                return Err(Full::GoAway(NoPlace::Busy(state.next_turn())));
+            }
             return Err(Full::Wait(Arc::clone(&state.freed), patience));
         }
         state.under_way += 1;
         Ok(Place {
             hosts: self.clone(),
             host: host.to_owned(),
+            since: Instant::now(),
         })
     }
 
@@ -140,6 +182,7 @@ impl Hosts {
 pub(crate) struct Place {
     hosts: Hosts,
     host: String,
+    since: Instant,
 }
 
 impl Place {
@@ -153,6 +196,7 @@ impl Place {
                     state.freed.notify_waiters();
                 }
                 state.unanswered = 0;
+                state.answer_time = (state.answer_time * 3 + self.since.elapsed()) / 4;
                 state.answered_at = Some(Instant::now());
                 state.places = (state.places + 1).min(self.hosts.places_max);
                 state.freed.notify_one();
@@ -160,6 +204,34 @@ impl Place {
                 state.unanswered = state.unanswered.saturating_add(1);
                 state.places = (state.places / 2).max(1);
             }
+        }
+    }
+}
+
+/// A message that waits for a place, until it is dropped.
+struct Waiting<'a> {
+    hosts: &'a Hosts,
+    host: &'a str,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(hosts: &'a Hosts, host: &'a str) -> Self {
+        if let Some(state) = hosts.lock().get_mut(host) {
+            state.waiting += 1;
+        }
+        Self { hosts, host }
+    }
+
+    fn next_turn(&self) -> Duration {
+        let mut known = self.hosts.lock();
+        known.get_mut(self.host).map_or(TURN_MIN, Host::next_turn)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.hosts.lock().get_mut(self.host) {
+            state.waiting = state.waiting.saturating_sub(1);
         }
     }
 }
@@ -203,7 +275,7 @@ mod tests {
         for _ in 0..4 {
             let places = take_all(&hosts);
             rounds.push(places.len());
-            assert_eq!(refusal(&hosts).await, NoPlace::Busy);
+            assert_eq!(refusal(&hosts).await, NoPlace::Busy(TURN_MIN));
             end(places, true);
         }
 
@@ -247,7 +319,7 @@ mod tests {
         let hanging = take_all(&hosts);
         let waited = async || {
             let started = Instant::now();
-            assert_eq!(refusal(&hosts).await, NoPlace::Busy);
+            assert_eq!(refusal(&hosts).await, NoPlace::Busy(TURN_MIN));
             started.elapsed()
         };
         assert_eq!(waited().await, PATIENCE_UNTRUSTED);
@@ -266,8 +338,43 @@ mod tests {
         }
 
         assert!(hosts.lock().len() <= HOSTS_KEPT);
-        assert_eq!(refusal(&hosts).await, NoPlace::Busy);
+        assert_eq!(refusal(&hosts).await, NoPlace::Busy(TURN_MIN));
         drop(held);
         assert_eq!(take_all(&hosts).len(), 4);
+    }
+
+    /// A thousand at once to a host that takes a second for each of ten: a few wait, and the others
+    /// are given turns at the rate it answers, up to a minute ahead.
+    #[tokio::test(start_paused = true)]
+    async fn a_backlog_is_told_to_come_one_after_the_other() {
+        let hosts = Hosts::new(10);
+        for _ in 0..40 {
+            let places = take_all(&hosts);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            end(places, true);
+        }
+        let _under_way = take_all(&hosts);
+
+        let asked = (0..1000).map(|_| hosts.place(HOST));
+        let answers = futures_util::future::join_all(asked).await;
+
+        let turns: Vec<Duration> = answers
+            .into_iter()
+            .map(|answer| match answer.err().expect("no place") {
+                NoPlace::Busy(turn) => turn,
+                NoPlace::Silent => panic!("it answers"),
+            })
+            .collect();
+        let within = |from: u64, to: u64| {
+            let turn = Duration::from_secs(from)..Duration::from_secs(to);
+            turns.iter().filter(|it| turn.contains(*it)).count()
+        };
+        assert!((90..=110).contains(&within(10, 20)), "{}", within(10, 20));
+        assert!((90..=110).contains(&within(40, 50)), "{}", within(40, 50));
+        assert!(
+            turns
+                .iter()
+                .all(|turn| (TURN_MIN..=TURN_MAX).contains(turn))
+        );
     }
 }

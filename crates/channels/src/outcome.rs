@@ -38,9 +38,12 @@ impl Receipt {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// Nothing was tried: this process is busy with other messages to the same server. Come again
-    /// shortly; it is no attempt.
+    /// `after` so long; it is no attempt.
     #[error("busy: {detail}")]
-    Busy { detail: &'static str },
+    Busy {
+        after: Duration,
+        detail: &'static str,
+    },
 
     /// It certainly did not go out, and may do so later: connection refused, 5xx. Try again.
     #[error("try again later: {detail}")]

@@ -320,7 +320,10 @@ async fn no_address_or_content_is_written_into_effects() {
 #[tokio::test]
 async fn a_message_nobody_had_a_place_for_comes_again_at_no_cost() {
     let row = to_send(Channel::Webhook);
-    let busy = SendError::Busy { detail: "taken" };
+    let busy = SendError::Busy {
+        after: Duration::from_secs(1),
+        detail: "taken",
+    };
 
     let outcome = deliver_failing(&row, busy).await;
 

@@ -63,6 +63,7 @@ impl Pool {
     pub(super) async fn send(&self, mail: &Composed) -> Result<Accepted, SendError> {
         let Ok(Ok(_place)) = timeout(BUSY_MAX, self.free.acquire()).await else {
             return Err(SendError::Busy {
+                after: BUSY_MAX,
                 detail: "all sessions with the mail server are taken",
             });
         };

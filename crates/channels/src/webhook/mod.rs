@@ -163,7 +163,8 @@ fn body(outgoing: &Outgoing) -> Vec<u8> {
 
 fn no_place(reason: NoPlace) -> SendError {
     match reason {
-        NoPlace::Busy => SendError::Busy {
+        NoPlace::Busy(after) => SendError::Busy {
+            after,
             detail: "many messages to this host are under way",
         },
         NoPlace::Silent => SendError::Transient {

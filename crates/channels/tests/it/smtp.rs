@@ -20,7 +20,7 @@ fn usual(_: &crate::mail_server::Asked<'_>) -> Answer {
 
 fn detail(error: &SendError) -> &str {
     match error {
-        SendError::Busy { detail } => detail,
+        SendError::Busy { detail, .. } => detail,
         SendError::Transient { detail }
         | SendError::Throttled { detail, .. }
         | SendError::Rejected { detail }

@@ -13,7 +13,7 @@ use domain::Channel;
 use hyper::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::deliveries;
+use store::{Store, deliveries};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::load::Client;
@@ -139,6 +139,7 @@ async fn measure(stage: &Stage, args: &DeliverBenchArgs) -> anyhow::Result<Deliv
         let slow = |n: u64| send(Channel::Webhook, n, &hosts.slow.url(0));
         submit(&mut client, args.backlog, slow).await?;
         hosts.slow.received.reaches(1).await;
+        all_rendered(&stage.store, &mut work).await?;
         beside_ms = Some(probe(&mut client, &hosts.sink).await?);
     }
     serve.stop().await?;
@@ -228,6 +229,28 @@ async fn all_wait(
     timeout(STANDSTILL, waited)
         .await
         .context("the sends were not rendered in time")?
+}
+
+/// Waits until nothing is left to route or render: what is left is the sending.
+async fn all_rendered(store: &Store, work: &mut Role) -> anyhow::Result<()> {
+    let mut db = store.acquire().await?;
+    let before = [workers::queues::ROUTE, workers::queues::RENDER];
+    let rendered = async {
+        loop {
+            work.check()?;
+            let depths = queue::inspect::depths(&mut db, None).await?;
+            if depths
+                .iter()
+                .all(|depth| !before.contains(&depth.queue.as_str()))
+            {
+                return anyhow::Ok(());
+            }
+            sleep(WATCH).await;
+        }
+    };
+    timeout(STANDSTILL, rendered)
+        .await
+        .context("the backlog was not rendered in time")?
 }
 
 /// Submits `count` sends in bulk.

@@ -21,7 +21,10 @@ use crate::route::Route;
 /// row.
 pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
     let effect = match kind {
-        Route::KIND => parse(payload).map(|job| unrouted(job, error, at)),
+        Route::KIND => parse(payload).map(|job| {
+            let step = TraceStep::new(Route::KIND, "buried", error);
+            unrouted(job, Status::Failed, step, at)
+        }),
         Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
         Deliver::KIND => parse(payload).map(|job: Deliver| undelivered(job.delivery_id, error, at)),
         Retry::KIND => parse(payload).map(|job: Retry| undelivered(job.delivery_id, error, at)),
@@ -48,9 +51,15 @@ fn undelivered(id: DeliveryId, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
     })]
 }
 
-/// A direct send fails; an event led to nothing, which its trace says.
-fn unrouted(job: Route, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
-    let steps = vec![TraceStep::new("route", "buried", error)];
+/// A direct send that is not routed ends as `status`; an event has none, so its trace alone says
+/// that it led to nothing.
+pub(crate) fn unrouted(
+    job: Route,
+    status: Status,
+    step: TraceStep,
+    at: DateTime<Utc>,
+) -> Vec<Effect> {
+    let steps = vec![step];
     match job {
         Route::Event { event_id } => {
             vec![Effect::Traced {
@@ -62,7 +71,7 @@ fn unrouted(job: Route, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
         Route::Notification { notification_id } => vec![
             Effect::NotificationRouted {
                 id: notification_id,
-                status: Status::Failed,
+                status,
                 delivery_count: 0,
             },
             Effect::Traced {

@@ -6,12 +6,12 @@ use domain::{DeliveryId, Status, TraceStep};
 use queue::control::{self, Cancelled};
 use queue::{Job, JobId};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use store::effect::DeliveryMove;
+use serde_json::Value;
 use store::settlement::apply;
 use store::{Connection, Effect, Store, StoreError};
 
-use crate::deliver::Deliver;
+use crate::burial::unrouted;
+use crate::deliver::{self, Deliver};
 use crate::render::Render;
 use crate::retry::Retry;
 use crate::route::Route;
@@ -68,7 +68,8 @@ async fn effects_of(
         Retry::KIND => Retry::deserialize(payload).ok().map(|job| job.delivery_id),
         Route::KIND => {
             let job = Route::deserialize(payload).ok();
-            return Ok(job.map_or_else(Vec::new, |job| unrouted(job, at)));
+            let step = step(Route::KIND);
+            return Ok(job.map_or_else(Vec::new, |job| unrouted(job, Status::Cancelled, step, at)));
         }
         _ => None,
     };
@@ -93,44 +94,10 @@ async fn undelivered(
     let Some(row) = rows.first() else {
         return Ok(Vec::new());
     };
-    let moved = DeliveryMove {
-        id,
-        notification_id: Some(row.notification_id),
-        status: Status::Cancelled,
-        provider: None,
-        error: None,
-        job_id: None,
-        at,
-        is_sole: row.is_sole,
-    };
-    let detail = json!({"delivery_id": id, "channel": row.channel});
-    let traced = Effect::Traced {
-        subject_id: row.notification_id.as_uuid(),
-        at,
-        steps: vec![step(kind).with_detail(detail)],
-    };
-    Ok(vec![Effect::DeliveryMoved(moved), traced])
-}
-
-fn unrouted(job: Route, at: DateTime<Utc>) -> Vec<Effect> {
-    let steps = vec![step(Route::KIND)];
-    match job {
-        Route::Event { event_id } => vec![Effect::Traced {
-            subject_id: event_id.as_uuid(),
-            at,
-            steps,
-        }],
-        Route::Notification { notification_id } => vec![
-            Effect::NotificationRouted {
-                id: notification_id,
-                status: Status::Cancelled,
-                delivery_count: 0,
-            },
-            Effect::Traced {
-                subject_id: notification_id.as_uuid(),
-                at,
-                steps,
-            },
-        ],
-    }
+    let delivery = deliver::facts(row);
+    let moved = delivery.moved(Status::Cancelled, at);
+    Ok(vec![
+        Effect::DeliveryMoved(moved),
+        delivery.traced(at, step(kind)),
+    ])
 }

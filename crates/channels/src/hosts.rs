@@ -26,8 +26,8 @@ const SILENT_AFTER: u32 = 3;
 /// How long after its last answer a host is trusted to answer soon.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// How long a place is waited for at a host that is trusted, and at one that is not. A dead host
-/// costs as many senders as messages come to it during the second.
+/// How long a place is waited for at a host that is trusted, and at one that is not: a message that
+/// waits holds a sender.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_UNTRUSTED: Duration = Duration::from_millis(100);
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{say, say_json, say_table};
 use super::process::{connect, database};
+use super::signature::sign;
 use super::work::check_queue;
 use crate::config::Config;
 
@@ -46,6 +47,7 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
             queue::control::pause(&mut tx, &name, None)
                 .await
                 .context("could not pause the queue")?;
+            sign(&mut tx, "queue.paused", &name, None).await?;
             tx.commit().await?;
             say_switch(&name, "paused", args.json)
         }
@@ -54,6 +56,7 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
             queue::control::resume(&mut tx, &name)
                 .await
                 .context("could not resume the queue")?;
+            sign(&mut tx, "queue.resumed", &name, None).await?;
             tx.commit().await?;
             wake(database(config)?, [name.as_str()]).await;
             say_switch(&name, "runs", args.json)

@@ -2,19 +2,17 @@
 //! one transaction.
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, Status, TraceStep};
+use domain::{DeliveryId, ReplayState, Status, TraceStep};
 use queue::control::{self, Cancelled};
 use queue::{Job, JobId};
-use serde::Deserialize;
 use serde_json::Value;
 use store::settlement::apply;
 use store::{Connection, Effect, Store, StoreError};
 
 use crate::burial::unrouted;
-use crate::deliver::{self, Deliver};
-use crate::render::Render;
-use crate::retry::Retry;
+use crate::deliver;
 use crate::route::Route;
+use crate::subject::Subject;
 
 /// Why a job could not be cancelled. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -60,21 +58,18 @@ async fn effects_of(
     payload: &Value,
     at: DateTime<Utc>,
 ) -> Result<Vec<Effect>, StoreError> {
-    let delivery_id = match kind {
-        Render::KIND => Render::deserialize(payload).ok().map(|job| job.delivery_id),
-        Deliver::KIND => Deliver::deserialize(payload)
-            .ok()
-            .map(|job| job.delivery_id),
-        Retry::KIND => Retry::deserialize(payload).ok().map(|job| job.delivery_id),
-        Route::KIND => {
-            let job = Route::deserialize(payload).ok();
-            let step = step(Route::KIND);
-            return Ok(job.map_or_else(Vec::new, |job| unrouted(job, Status::Cancelled, step, at)));
+    let unrouted = |job| Ok(unrouted(job, Status::Cancelled, step(Route::KIND), at));
+    match Subject::of(kind, payload) {
+        Some(Subject::Delivery(id)) => undelivered(connection, kind, id, at).await,
+        Some(Subject::Notification(notification_id)) => {
+            unrouted(Route::Notification { notification_id })
         }
-        _ => None,
-    };
-    match delivery_id {
-        Some(id) => undelivered(connection, kind, id, at).await,
+        Some(Subject::Event(event_id)) => unrouted(Route::Event { event_id }),
+        Some(Subject::Replay(replay_id)) => Ok(vec![Effect::ReplayEnded {
+            replay_id,
+            state: ReplayState::Cancelled,
+            at,
+        }]),
         None => Ok(Vec::new()),
     }
 }

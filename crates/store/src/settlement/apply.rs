@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::fold::{Deliveries, Sorted};
 use super::write;
 use crate::effect::{Effect, InboxArrival, NewAttempt};
-use crate::{deliveries, notifications, outbox, traces};
+use crate::{deliveries, notifications, outbox, replays, traces};
 
 /// What a settlement did that others should hear of once it is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +49,7 @@ pub async fn apply<'a>(
     write::routed(connection, &sorted.routed).await?;
     traces::insert_rows(connection, &sorted.traces).await?;
     write::rendered(connection, &mut sorted.rendered).await?;
+    replays::end_running(connection, &sorted.ended_replays).await?;
     if sorted.changes.is_empty() {
         return Ok(Applied::default());
     }

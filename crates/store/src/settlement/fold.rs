@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, Message, NotificationId, Status, TraceStep};
+use domain::{
+    Channel, DeliveryId, Message, NotificationId, ReplayId, ReplayState, Status, TraceStep,
+};
 use uuid::Uuid;
 
 use crate::effect::{
@@ -23,6 +25,7 @@ pub(super) struct Sorted<'a> {
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
 /// A direct send that was routed.
@@ -118,6 +121,11 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::ReplayEnded {
+                    replay_id,
+                    state,
+                    at,
+                } => sorted.ended_replays.push((*replay_id, *state, *at)),
             }
         }
         sorted

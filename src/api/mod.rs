@@ -14,6 +14,7 @@ pub mod openapi;
 mod outbox;
 mod page;
 pub(crate) mod query;
+mod submit;
 pub mod token;
 mod view;
 

@@ -29,6 +29,7 @@ mod live;
 mod logs;
 mod mail;
 mod notifications;
+mod once;
 mod openapi;
 mod outbox;
 mod pgbouncer;

@@ -5,13 +5,17 @@
 //! there or neither.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::TenantId;
 use sqlx::PgConnection;
 
 use crate::StoreError;
 use crate::error::during;
+
+/// How long a first answer is kept.
+const KEPT: TimeDelta = TimeDelta::hours(24);
 
 /// SQLSTATE of a lock that was not to be had within `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -46,16 +50,16 @@ pub struct FirstAnswer {
     pub body: Vec<u8>,
 }
 
-/// Takes the lock of `key` for this transaction, waiting for whoever holds it at most `wait_ms`
-/// milliseconds. Answers whether it was to be had; if not, the transaction is lost.
+/// Takes the lock of `key` for this transaction, waiting for whoever holds it at most `wait`.
+/// Answers whether it was to be had; if not, the transaction is lost.
 pub async fn lock(
     connection: &mut PgConnection,
     key: &RequestKey,
-    wait_ms: u32,
+    wait: Duration,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar!(
         "select set_config('lock_timeout', $1, true)",
-        wait_ms.to_string()
+        wait.as_millis().to_string()
     )
     .fetch_one(&mut *connection)
     .await
@@ -136,11 +140,11 @@ pub async fn find(
         .collect()
 }
 
-/// Keeps first answers until `expires_at`; what is there must have expired.
+/// Keeps first answers for 24 hours; what is there must have expired.
 pub async fn keep(
     connection: &mut PgConnection,
     answers: &[(&RequestKey, FirstAnswer)],
-    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let tenants: Vec<_> = answers
         .iter()
@@ -179,7 +183,7 @@ pub async fn keep(
         &fingerprints,
         &statuses,
         &bodies as &[&[u8]],
-        expires_at,
+        now + KEPT,
     )
     .execute(connection)
     .await

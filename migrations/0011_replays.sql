@@ -42,7 +42,7 @@ create table replays (
     constraint replays_cursor_whole check ((cursor_died_at is null) = (cursor_job_id is null))
 );
 
-create index replays_tenant_idx on replays (tenant_id, replay_id);
+create index replays_tenant_idx on replays (coalesce(tenant_id, 'default'), replay_id);
 
 comment on table replays is
     'Dead letters let run again by an operator: what was asked for, and how far it has come.';

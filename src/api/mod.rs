@@ -1,8 +1,11 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
+mod admin_view;
 pub mod auth;
 mod batch;
 mod body;
+mod cancel;
+mod dead_letters;
 pub(crate) mod error;
 mod events;
 mod health;
@@ -14,6 +17,8 @@ pub mod openapi;
 mod outbox;
 mod page;
 pub(crate) mod query;
+mod queues;
+mod replays;
 mod submit;
 pub mod token;
 mod view;
@@ -49,8 +54,12 @@ fn routes() -> (Router<App>, OpenApi) {
     let mut routes = OpenApiRouter::new()
         .merge(events::routes())
         .merge(notifications::routes())
+        .merge(cancel::routes())
         .merge(inbox::routes())
         .merge(outbox::routes())
+        .merge(dead_letters::routes())
+        .merge(replays::routes())
+        .merge(queues::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

@@ -37,19 +37,24 @@ pub(crate) struct PageQuery {
 
 impl PageQuery {
     pub(crate) fn read(query: &mut Query) -> Self {
-        let limit = query
-            .parsed("limit", "must be a number from 1 to 1000", |text| {
-                text.parse()
-                    .ok()
-                    .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            })
-            .unwrap_or(LIMIT_DEFAULT);
+        let limit = Self::read_limit(query);
         let after = query.parsed(
             "cursor",
             "must be a next_cursor from an earlier page",
             |text| Uuid::parse_str(text).ok(),
         );
         Self { limit, after }
+    }
+
+    /// The limit alone, for a list with a cursor of its own.
+    pub(crate) fn read_limit(query: &mut Query) -> u32 {
+        query
+            .parsed("limit", "must be a number from 1 to 1000", |text| {
+                text.parse()
+                    .ok()
+                    .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            })
+            .unwrap_or(LIMIT_DEFAULT)
     }
 }
 

@@ -7,7 +7,7 @@ use queue::control::{self, Cancelled};
 use queue::{Job, JobId};
 use serde_json::Value;
 use store::settlement::apply;
-use store::{Connection, Effect, Store, StoreError};
+use store::{Connection, Effect, StoreError};
 
 use crate::burial::unrouted;
 use crate::deliver;
@@ -23,31 +23,29 @@ pub enum CancelError {
     Store(#[source] StoreError),
 }
 
-/// Cancels a job that is not running, with what it is about.
+/// Cancels a job that is not running, with what it is about, in the caller's transaction.
 ///
 /// A delivery becomes `cancelled`, and its notification as the sum of its deliveries. A direct send
 /// that was not routed yet is cancelled itself. An event has no status: its trace says that it led
 /// to nothing.
 pub async fn cancel(
-    store: &Store,
+    db: &mut Connection,
     job_id: JobId,
     now: DateTime<Utc>,
 ) -> Result<Cancelled, CancelError> {
-    let mut tx = store.begin().await.map_err(CancelError::Store)?;
-    let job = control::find_job(&mut tx, job_id)
+    let job = control::find_job(db, job_id)
         .await
         .map_err(CancelError::Queue)?;
     // The row decides: between being looked at and being deleted the job may have been claimed.
-    let cancelled = control::cancel(&mut tx, job_id)
+    let cancelled = control::cancel(db, job_id)
         .await
         .map_err(CancelError::Queue)?;
     if let (Cancelled::Done, Some(job)) = (cancelled, job) {
-        let effects = effects_of(&mut tx, &job.kind, &job.payload, now)
+        let effects = effects_of(db, &job.kind, &job.payload, now)
             .await
             .map_err(CancelError::Store)?;
-        apply(&mut tx, &effects).await.map_err(CancelError::Queue)?;
+        apply(db, &effects).await.map_err(CancelError::Queue)?;
     }
-    tx.commit().await.map_err(CancelError::Store)?;
     Ok(cancelled)
 }
 

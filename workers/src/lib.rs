@@ -9,8 +9,8 @@
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
 //! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
-//! never answers, [`replay`] how an operator has them tried again, and [`cancel`](mod@cancel) how
-//! not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
+//! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
+//! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer.
 
 mod burial;
@@ -34,6 +34,7 @@ mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod withdraw;
 
 pub use cancel::{CancelError, cancel};
 pub use context::Context;
@@ -48,3 +49,5 @@ pub use replay::{Replay, ReplayError};
 pub use retry::Retry;
 pub use route::Route;
 pub use runtime::{Parts, Running, start, start_noop};
+pub use subject::Subject;
+pub use withdraw::{Withdrawn, withdraw};

@@ -14,7 +14,7 @@ use crate::route::Route;
 
 /// What a job is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub enum Subject {
     Delivery(DeliveryId),
     /// A direct send that was not routed.
     Notification(NotificationId),
@@ -24,7 +24,7 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// `None` for a kind that is about no row, and for a payload that names none.
-    pub(crate) fn of(kind: &str, payload: &Value) -> Option<Self> {
+    pub fn of(kind: &str, payload: &Value) -> Option<Self> {
         match kind {
             Render::KIND => parse(payload).map(|job: Render| Self::Delivery(job.delivery_id)),
             Deliver::KIND => parse(payload).map(|job: Deliver| Self::Delivery(job.delivery_id)),

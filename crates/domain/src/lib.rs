@@ -45,5 +45,6 @@ pub use routing::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
+    ReplaySubmission,
 };
 pub use trace::TraceStep;

@@ -161,6 +161,7 @@ pub async fn find_replay(
 }
 
 /// Lists replays, newest first, from `before` on; with a tenant, those of its dead letters alone.
+/// Those of everybody's are shown to the tenant `default`, which runs the installation.
 pub async fn list_replays(
     connection: &mut PgConnection,
     tenant_id: Option<&TenantId>,
@@ -184,7 +185,7 @@ async fn list(
                skipped_expired, skipped_gone, skipped_conflict, rate, include_expired, tenant_id,
                actor, state, filter
         from replays
-        where ($1::text is null or tenant_id = $1)
+        where ($1::text is null or coalesce(tenant_id, 'default') = $1)
           and ($2::uuid is null or replay_id = $2)
           and ($3::uuid is null or replay_id < $3)
         order by replay_id desc

@@ -1,4 +1,4 @@
-//! What may come in: the bodies of `POST /events` and `POST /notifications`, checked.
+//! What may come in: the bodies of `POST /events`, `POST /notifications` and the like, checked.
 //!
 //! A submission that exists is valid: it fits its columns, Postgres will take its JSON, and a
 //! header made from it cannot be broken into two. All problems of a body are reported together,
@@ -8,11 +8,13 @@ mod event;
 mod fields;
 mod json;
 mod notification;
+mod replay;
 
 use serde::Serialize;
 
 pub use event::EventSubmission;
 pub use notification::NotificationSubmission;
+pub use replay::ReplaySubmission;
 
 /// Characters in a name or key: `type`, `producer`, `event_id`, `dedupe_key`, and the like.
 pub const NAME_CHARS_MAX: usize = 255;

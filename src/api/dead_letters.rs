@@ -341,7 +341,12 @@ mod tests {
 
         assert_eq!(read_cursor(&write_cursor(place)), Some(place));
         let cursor = write_cursor(place);
-        for text in ["", "7", "ä7ä7ä7ä7ä7ä7ä7ä7ä7", cursor.trim_start_matches('0')] {
+        for text in [
+            "",
+            "7",
+            "ä7ä7ä7ä7ä7ä7ä7ä7ä7",
+            cursor.trim_start_matches('0'),
+        ] {
             assert_eq!(read_cursor(text), None, "{text}");
         }
     }

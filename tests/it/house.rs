@@ -44,7 +44,7 @@ impl House {
 
     pub(crate) async fn start_retrying(providers: Providers, retries: RetryPolicy) -> Self {
         let front = Front::start().await;
-        let running = work(&front, providers, retries).await;
+        let running = work(&front, providers, retries, WorkerLimits::default()).await;
         Self {
             front,
             _running: running,
@@ -69,7 +69,12 @@ impl House {
 }
 
 /// Starts workers behind a front, as another process would.
-pub(crate) async fn work(front: &Front, providers: Providers, retries: RetryPolicy) -> Running {
+pub(crate) async fn work(
+    front: &Front,
+    providers: Providers,
+    retries: RetryPolicy,
+    limits: WorkerLimits,
+) -> Running {
     let clock = Clock::system();
     let templates = Arc::new(Templates::builtin().unwrap());
     let context = Context::try_new(templates, providers, clock.clone())
@@ -83,7 +88,7 @@ pub(crate) async fn work(front: &Front, providers: Providers, retries: RetryPoli
         bell: Bell::new(),
         heard: None,
         queue: QueueConfig::default(),
-        limits: WorkerLimits::default(),
+        limits,
         queues: Vec::new(),
         metrics: Metrics::register(&Registry::new()).unwrap(),
     });

@@ -22,6 +22,7 @@ mod doctor;
 mod events;
 mod far_side;
 mod front;
+mod fuzz;
 mod house;
 mod intake;
 mod jobs;

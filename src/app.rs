@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 use crate::api::auth::ApiKeys;
 use crate::api::token::Tokens;
 use crate::config::Config;
+use crate::edge::Edge;
 use crate::intake::Intake;
 use crate::live::feed;
 use crate::live::hub::{Hub, Limits};
@@ -36,6 +37,7 @@ pub struct Parts {
     pub(crate) hub: Hub,
     pub(crate) keys: ApiKeys,
     pub(crate) tokens: Tokens,
+    pub(crate) edge: Edge,
 }
 
 /// What the front is given by the process it runs in.
@@ -87,8 +89,9 @@ impl App {
             config.live.poll_interval,
             lifetime.closing.clone(),
         ));
-        let tokens = Tokens::new(&config.auth);
-        Ok(Self(Arc::new(Parts {
+        let tokens = Tokens::start(&config.auth, &lifetime);
+        let edge = Edge::new(&config);
+        let app = Self(Arc::new(Parts {
             config,
             store,
             clock,
@@ -100,7 +103,13 @@ impl App {
             hub,
             keys: ApiKeys::default(),
             tokens,
-        })))
+            edge,
+        }));
+        let closing = app.lifetime.closing.clone();
+        app.lifetime
+            .tasks
+            .spawn(Edge::keep_small(app.clone(), closing));
+        Ok(app)
     }
 }
 

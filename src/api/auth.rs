@@ -118,13 +118,13 @@ impl App {
         }
         // A JWT has three parts; an operator may have chosen a bootstrap key that looks like one.
         let token = match credential.split('.').count() {
-            3 => Some(self.tokens.verify(credential, self.clock.now())),
+            3 => Some(self.tokens.verify(credential, self.clock.now()).await),
             _ => None,
         };
         match token {
             Some(Ok(caller)) => Ok(caller),
             Some(Err(TokenError::Expired)) => Err(ApiError::unauthorized("the token has expired")),
-            Some(Err(TokenError::Bad)) | None => self
+            Some(Err(TokenError::Bad | TokenError::UnknownKey)) | None => self
                 .keys
                 .find(&self.store, credential)
                 .await?

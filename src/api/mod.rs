@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod inbox;
 mod json;
+pub(crate) mod jwks;
 mod notifications;
 mod outbox;
 mod page;
@@ -15,17 +16,18 @@ pub(crate) mod query;
 pub mod token;
 mod view;
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::ApiError;
 use crate::app::App;
+use crate::edge;
 use crate::live;
 
 /// The API over `app`.
 pub fn router(app: App) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/events", post(events::submit))
         .route("/v1/events/batch", post(events::submit_batch))
         .route(
@@ -45,7 +47,13 @@ pub fn router(app: App) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
-        .with_state(app)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::watch));
+    // Outermost, so that a page may read refusals too.
+    match edge::cors::layer(&app.config.cors) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+    .with_state(app)
 }
 
 async fn no_such_path() -> ApiError {

@@ -10,6 +10,7 @@ use store::Store;
 use tokio::sync::broadcast;
 
 use crate::api::auth::ApiKeys;
+use crate::api::key_use::KeyUse;
 use crate::api::token::Tokens;
 use crate::config::Config;
 use crate::edge::Edge;
@@ -36,6 +37,7 @@ pub struct Parts {
     pub(crate) templates: Arc<Templates>,
     pub(crate) hub: Hub,
     pub(crate) keys: ApiKeys,
+    pub(crate) key_use: KeyUse,
     pub(crate) tokens: Tokens,
     pub(crate) edge: Edge,
 }
@@ -102,13 +104,15 @@ impl App {
             templates,
             hub,
             keys: ApiKeys::default(),
+            key_use: KeyUse::default(),
             tokens,
             edge,
         }));
-        let closing = app.lifetime.closing.clone();
-        app.lifetime
-            .tasks
-            .spawn(Edge::keep_small(app.clone(), closing));
+        let closing = &app.lifetime.closing;
+        let pruning = Edge::keep_small(app.clone(), closing.clone());
+        app.lifetime.tasks.spawn(pruning);
+        let noting = KeyUse::keep(app.clone(), closing.clone());
+        app.lifetime.tasks.spawn(noting);
         Ok(app)
     }
 }

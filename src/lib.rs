@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 mod edge;
 pub mod intake;
+mod keys;
 pub mod live;
 pub mod metrics;
 pub mod server;

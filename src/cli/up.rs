@@ -9,13 +9,13 @@ use queue::Clock;
 use tracing::info;
 
 use super::Common;
-use super::keys::KEY_PREFIX;
 use super::output::say;
 use super::process::{Process, ensure_admin_key};
 use super::serve::bind;
 use super::work;
 use crate::api::token::issue_token_for;
 use crate::config::{Config, Secret};
+use crate::keys::KEY_PREFIX;
 use crate::server;
 use crate::shutdown::Lifetime;
 use crate::up::{DataDir, PrivatePostgres};

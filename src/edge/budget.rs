@@ -14,8 +14,8 @@ const UNIT_BYTES: usize = 1024;
 /// Up to this a body is small.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a request waits for room.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a request waits for room: not much longer than a batch takes to be written.
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// A body's room. Dropping it gives it back.
 pub(super) type Room = OwnedSemaphorePermit;

@@ -13,12 +13,15 @@ pub(crate) mod connections;
 pub(crate) mod cors;
 mod rates;
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::FromRequestParts;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
@@ -140,9 +143,15 @@ struct Noted {
 }
 
 impl Visit {
-    pub(crate) fn of(ip: IpAddr) -> Self {
+    fn from(ip: IpAddr) -> Self {
         let noted = Mutex::default();
         Self(Arc::new(VisitParts { ip, noted }))
+    }
+
+    /// The visit of a request that came past [`watch`]; any other is nobody's.
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let known = parts.extensions.get::<Self>().cloned();
+        known.unwrap_or_else(|| Self::from(Peer::default().0))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Noted> {
@@ -188,6 +197,14 @@ impl Visit {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(parts))
+    }
+}
+
 /// Refuses what is too big or too much, gives the rest its time, and counts the answer.
 pub(crate) async fn watch(
     State(app): State<App>,
@@ -201,7 +218,7 @@ pub(crate) async fn watch(
         .copied()
         .unwrap_or_default();
     let ip = app.edge.proxies.client_of(peer, request.headers());
-    let visit = Visit::of(ip);
+    let visit = Visit::from(ip);
     let mut response = match admit(&app, &request, &visit) {
         Err(error) => error.into_response(),
         Ok(()) => {

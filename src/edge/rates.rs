@@ -215,7 +215,10 @@ impl<K: Hash + Eq + Clone, C: Clock> Accounts<K, C> {
         };
         let (left, wait) = match self.limiter.check_key(&account) {
             Ok(state) => (state.remaining_burst_capacity(), None),
-            Err(not_until) => (0, Some(not_until.wait_time_from(self.limiter.clock().now()))),
+            Err(not_until) => (
+                0,
+                Some(not_until.wait_time_from(self.limiter.clock().now())),
+            ),
         };
         let burst = self.quota.burst_size().get();
         let standing = Standing {
@@ -308,7 +311,10 @@ mod tests {
             "another client"
         );
 
-        accounts.limiter.clock().advance(wait - Duration::from_millis(1));
+        accounts
+            .limiter
+            .clock()
+            .advance(wait - Duration::from_millis(1));
         assert!(accounts.spend(Rate::Caller, 7).wait.is_some());
         accounts.limiter.clock().advance(Duration::from_millis(1));
         assert!(accounts.spend(Rate::Caller, 7).wait.is_none());

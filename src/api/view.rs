@@ -19,7 +19,7 @@ use super::openapi::words::{AttemptWord, ChannelWord, PriorityWord, StatusWord, 
 
 /// A moment as the contract writes it: RFC 3339, UTC, with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Moment(DateTime<Utc>);
+pub(super) struct Moment(pub(super) DateTime<Utc>);
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

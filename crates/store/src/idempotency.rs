@@ -109,22 +109,23 @@ pub async fn find(
 ) -> Result<HashMap<RequestKey, FirstAnswer>, StoreError> {
     let tenants: Vec<_> = keys.iter().map(|key| key.tenant_id.as_str()).collect();
     let requests: Vec<_> = keys.iter().map(|key| key.request.to_vec()).collect();
+    // Whether a row has expired is looked at here: as a condition it lets the planner read by the
+    // index of expiries, all of it, and 2 900 keyed requests a second were all there were.
     let rows = sqlx::query!(
         r#"
-        select tenant_id, request, fingerprint, status, answer
+        select tenant_id, request, fingerprint, expires_at, status, answer
         from idempotency_keys
         join unnest($1::text[], $2::bytea[]) as wanted (tenant_id, request)
             using (tenant_id, request)
-        where expires_at > $3
         "#,
         &tenants as &[&str],
         &requests,
-        now,
     )
     .fetch_all(connection)
     .await
     .map_err(during("look for first answers"))?;
     rows.into_iter()
+        .filter(|row| row.expires_at > now)
         .map(|row| {
             let key = RequestKey {
                 tenant_id: row.tenant_id.into(),

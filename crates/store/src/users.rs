@@ -1,7 +1,7 @@
 //! People who can be notified, and where they are reached.
 
 use chrono::{DateTime, Utc};
-use domain::{Addresses, Recipient, TenantId, UserId};
+use domain::{Addresses, TenantId, UserId};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -22,18 +22,6 @@ pub struct User {
     pub groups: Vec<String>,
     /// An object; templates see it as `user.data`.
     pub data: Value,
-}
-
-impl User {
-    /// What routing looks at.
-    pub fn to_recipient(&self) -> Recipient {
-        Recipient {
-            user_id: self.user_id.clone(),
-            addresses: self.addresses.clone(),
-            locale: self.locale.clone(),
-            timezone: self.timezone.clone(),
-        }
-    }
 }
 
 /// Inserts a user, or replaces everything known of one.

@@ -1,4 +1,4 @@
--- What people want, and the topics they are members of.
+-- What people want, the topics they are members of, and what must be forgotten with them.
 
 -- Recipients by role and by group, for rules that name one. GIN, because a row holds several of
 -- each; a role names few of many users, and no other index begins with it. Users are written
@@ -34,6 +34,9 @@ create table topics (
     constraint topics_name_unique unique (tenant_id, name)
 );
 
+-- Pages of a tenant's topics, newest first.
+create index topics_tenant_idx on topics (tenant_id, topic_id);
+
 comment on table topics is 'A named set of users that can be notified at once.';
 
 create table topic_members (
@@ -52,3 +55,8 @@ create table topic_members (
 create index topic_members_user_idx on topic_members (tenant_id, user_id);
 
 comment on table topic_members is 'Who is notified when a topic is.';
+
+-- Whom a kept answer is about, where it repeats what is known of them: it goes with them.
+alter table idempotency_keys add column user_id text;
+create index idempotency_keys_user_idx on idempotency_keys (tenant_id, user_id)
+    where user_id is not null;

@@ -14,6 +14,7 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
+mod erasure;
 pub mod intake;
 pub mod live;
 pub mod metrics;

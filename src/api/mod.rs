@@ -1,10 +1,12 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
+mod admin;
 pub mod auth;
 mod batch;
 mod body;
 pub(crate) mod error;
 mod events;
+mod export;
 mod health;
 mod inbox;
 mod json;
@@ -13,8 +15,12 @@ mod once;
 pub mod openapi;
 mod outbox;
 mod page;
+mod path;
+mod preferences;
 pub(crate) mod query;
 pub mod token;
+mod topics;
+mod users;
 mod view;
 
 use axum::Router;
@@ -50,6 +56,10 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(notifications::routes())
         .merge(inbox::routes())
         .merge(outbox::routes())
+        .merge(preferences::routes())
+        .merge(users::routes())
+        .merge(export::routes())
+        .merge(topics::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

@@ -20,6 +20,7 @@ pub mod audit;
 mod connect;
 pub mod deliveries;
 pub mod effect;
+pub mod erase;
 mod error;
 pub mod events;
 pub mod idempotency;
@@ -37,6 +38,7 @@ pub mod scratch;
 pub mod server;
 pub mod settlement;
 pub mod tenants;
+pub mod topics;
 pub mod traces;
 pub mod users;
 

@@ -1,10 +1,12 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
+mod admin;
 pub mod auth;
 mod batch;
 mod body;
 pub(crate) mod error;
 mod events;
+mod export;
 mod health;
 mod inbox;
 mod json;
@@ -16,9 +18,13 @@ mod once;
 pub mod openapi;
 mod outbox;
 mod page;
+mod path;
+mod preferences;
 pub(crate) mod query;
 mod submit;
 pub mod token;
+mod topics;
+mod users;
 mod view;
 
 use axum::routing::get;
@@ -62,6 +68,10 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(inbox::routes())
         .merge(outbox::routes())
         .merge(keys::routes())
+        .merge(preferences::routes())
+        .merge(users::routes())
+        .merge(export::routes())
+        .merge(topics::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

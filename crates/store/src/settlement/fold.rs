@@ -18,7 +18,7 @@ use crate::effect::{
 pub(super) struct Sorted<'a> {
     pub(super) notifications: Vec<&'a NewNotification>,
     pub(super) deliveries: Vec<&'a NewDelivery>,
-    pub(super) routed: Vec<Routed>,
+    pub(super) routed: Vec<Routed<'a>>,
     pub(super) rendered: Vec<Rendered<'a>>,
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
@@ -27,10 +27,11 @@ pub(super) struct Sorted<'a> {
 
 /// A direct send that was routed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Routed {
+pub(super) struct Routed<'a> {
     pub(super) id: NotificationId,
     pub(super) status: Status,
     pub(super) delivery_count: u16,
+    pub(super) locale: Option<&'a str>,
 }
 
 /// A row of `traces`.
@@ -79,12 +80,13 @@ impl<'a> Sorted<'a> {
                     id,
                     status,
                     delivery_count,
+                    locale,
                 } => {
-                    let (id, status, delivery_count) = (*id, *status, *delivery_count);
                     sorted.routed.push(Routed {
-                        id,
-                        status,
-                        delivery_count,
+                        id: *id,
+                        status: *status,
+                        delivery_count: *delivery_count,
+                        locale: locale.as_deref(),
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),

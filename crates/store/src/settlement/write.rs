@@ -15,7 +15,7 @@ use crate::effect::InboxArrival;
 /// Moves direct sends that are still open to what routing decided.
 pub(super) async fn routed(
     connection: &mut PgConnection,
-    routed: &[Routed],
+    routed: &[Routed<'_>],
 ) -> Result<(), sqlx::Error> {
     if routed.is_empty() {
         return Ok(());
@@ -23,18 +23,23 @@ pub(super) async fn routed(
     let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
     let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
+    let locales: Vec<_> = routed.iter().map(|row| row.locale).collect();
     sqlx::query!(
         r#"
         update notifications as notification
-        set status = routed.status, delivery_count = routed.delivery_count, updated_at = now()
-        from unnest($1::uuid[], $2::text[], $3::smallint[])
-            as routed (id, status, delivery_count)
+        set status = routed.status,
+            delivery_count = routed.delivery_count,
+            locale = coalesce(notification.locale, routed.locale),
+            updated_at = now()
+        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[])
+            as routed (id, status, delivery_count, locale)
         where notification.id = routed.id
           and notification.status = 'pending'
         "#,
         &ids,
         &statuses as &[&str],
         &counts,
+        &locales as &[Option<&str>],
     )
     .execute(connection)
     .await?;

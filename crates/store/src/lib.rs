@@ -32,6 +32,7 @@ pub mod replay;
 pub mod scratch;
 pub mod server;
 pub mod settlement;
+pub mod stats;
 pub mod tenants;
 pub mod traces;
 pub mod users;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
 use sqlx::PgConnection;
 
+use super::count::{self, Known};
 use super::fold::{Deliveries, Sorted};
 use super::write;
 use crate::effect::{Effect, InboxArrival, NewAttempt};
@@ -46,10 +47,14 @@ pub async fn apply<'a>(
 
     notifications::insert_rows(connection, &sorted.notifications).await?;
     deliveries::insert_rows(connection, &sorted.deliveries).await?;
-    write::routed(connection, &sorted.routed).await?;
+    let mut known = Known::planned(&sorted.notifications);
+    let routed = write::routed(connection, &sorted.routed).await?;
+    let emitted: Vec<_> = sorted.emitted(&routed);
+    known.learn(routed);
     traces::insert_rows(connection, &sorted.traces).await?;
     write::rendered(connection, &mut sorted.rendered).await?;
     if sorted.changes.is_empty() {
+        count::write(connection, known, &sorted, &emitted, None).await?;
         return Ok(Applied::default());
     }
 
@@ -71,8 +76,9 @@ pub async fn apply<'a>(
     deliveries::insert_attempts(connection, &attempts).await?;
     outbox::insert_rows(connection, &sorted.outbox).await?;
 
-    let statuses = notification_statuses(connection, &deliveries).await?;
-    write::notification_statuses(connection, &statuses).await?;
+    let statuses = notification_statuses(connection, &deliveries, &mut known).await?;
+    known.learn(write::notification_statuses(connection, &statuses).await?);
+    count::write(connection, known, &sorted, &emitted, Some(&deliveries)).await?;
     let moves = deliveries.moves.iter().map(|moved| StatusMove {
         delivery_id: moved.delivery_id,
         notification_id: moved.notification_id,
@@ -141,6 +147,7 @@ fn attempt_of(arrival: &InboxArrival) -> NewAttempt {
 async fn notification_statuses(
     connection: &mut PgConnection,
     deliveries: &Deliveries<'_>,
+    known: &mut Known,
 ) -> Result<BTreeMap<NotificationId, (Status, DateTime<Utc>)>, sqlx::Error> {
     let mut statuses = BTreeMap::new();
     let mut shared = BTreeMap::new();
@@ -156,7 +163,7 @@ async fn notification_statuses(
     }
 
     let ids: Vec<_> = shared.keys().copied().collect();
-    write::lock_notifications(connection, &ids).await?;
+    known.learn(write::lock_notifications(connection, &ids).await?);
     for (id, siblings) in write::sibling_statuses(connection, &ids).await? {
         let at = shared.get(&id).copied().ok_or(sqlx::Error::RowNotFound)?;
         statuses.insert(id, (Status::aggregate(siblings), at));

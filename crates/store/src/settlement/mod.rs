@@ -26,6 +26,7 @@
 //! automatic analysis, after a thousand rows, replaces the plan.
 
 mod apply;
+mod count;
 mod fold;
 mod write;
 

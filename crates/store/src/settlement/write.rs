@@ -8,22 +8,23 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::count::{self, Facts};
 use super::fold::{DeliveryRow, Rendered, Routed};
 use crate::deliveries::earliest_delivery;
 use crate::effect::InboxArrival;
 
-/// Moves direct sends that are still open to what routing decided.
+/// Moves direct sends that are still open to what routing decided; answers those.
 pub(super) async fn routed(
     connection: &mut PgConnection,
     routed: &[Routed],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     if routed.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
     let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
-    sqlx::query!(
+    let rows = sqlx::query!(
         r#"
         update notifications as notification
         set status = routed.status, delivery_count = routed.delivery_count, updated_at = now()
@@ -31,14 +32,23 @@ pub(super) async fn routed(
             as routed (id, status, delivery_count)
         where notification.id = routed.id
           and notification.status = 'pending'
+        returning notification.id, notification.tenant_id, notification.priority,
+                  notification.is_test
         "#,
         &ids,
         &statuses as &[&str],
         &counts,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
 }
 
 /// Locks deliveries in the order of their ids, which must be sorted, and reads where they stand.
@@ -262,11 +272,12 @@ pub(super) async fn inbox(
 pub(super) async fn lock_notifications(
     connection: &mut PgConnection,
     ids: &[NotificationId],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    sqlx::query!(
+    let rows = sqlx::query!(
         r#"
-        select notification.id
+        select notification.id, notification.tenant_id, notification.priority,
+               notification.is_test
         from unnest($1::uuid[]) as shared (id)
         join notifications as notification on notification.id = shared.id
         order by notification.id
@@ -276,7 +287,41 @@ pub(super) async fn lock_notifications(
     )
     .fetch_all(connection)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
+}
+
+/// Reads what the counts need to know of notifications.
+pub(super) async fn facts(
+    connection: &mut PgConnection,
+    ids: &[NotificationId],
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification.id, notification.tenant_id, notification.priority,
+               notification.is_test
+        from unnest($1::uuid[]) as wanted (id)
+        join notifications as notification on notification.id = wanted.id
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
 }
 
 /// Reads the statuses of all deliveries of some notifications.
@@ -310,13 +355,13 @@ pub(super) async fn sibling_statuses(
     Ok(siblings)
 }
 
-/// Writes the statuses that notifications have come to, where they differ.
+/// Writes the statuses that notifications have come to, where they differ; answers those.
 pub(super) async fn notification_statuses(
     connection: &mut PgConnection,
     statuses: &BTreeMap<NotificationId, (Status, DateTime<Utc>)>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     if statuses.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ids: Vec<_> = statuses.keys().map(|id| id.as_uuid()).collect();
     let words: Vec<_> = statuses
@@ -324,7 +369,7 @@ pub(super) async fn notification_statuses(
         .map(|(status, _)| status.as_str())
         .collect();
     let times: Vec<_> = statuses.values().map(|(_, at)| *at).collect();
-    sqlx::query!(
+    let rows = sqlx::query!(
         r#"
         update notifications as notification
         set status = summed.status, updated_at = summed.at
@@ -332,14 +377,23 @@ pub(super) async fn notification_statuses(
             as summed (id, status, at)
         where notification.id = summed.id
           and notification.status <> summed.status
+        returning notification.id, notification.tenant_id, notification.priority,
+                  notification.is_test
         "#,
         &ids,
         &words as &[&str],
         &times,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
 }
 
 /// Reads a status that the column's check constraint keeps to known words.

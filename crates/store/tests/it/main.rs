@@ -16,3 +16,4 @@ mod people;
 mod plans;
 mod settlement;
 mod siblings;
+mod stats;

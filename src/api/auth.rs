@@ -32,12 +32,23 @@ pub struct Caller {
     pub tenant_id: TenantId,
     /// The signed-in user; `None` for a service.
     pub user_id: Option<UserId>,
+    /// The readable beginning of a service's key.
+    pub key_prefix: Option<String>,
     pub roles: Vec<Role>,
     /// When a user's token ends.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Caller {
+    /// Who it is, in the words of the audit.
+    pub(crate) fn actor(&self) -> String {
+        match (&self.user_id, &self.key_prefix) {
+            (Some(user_id), _) => format!("user:{user_id}"),
+            (None, Some(prefix)) => format!("key:{prefix}"),
+            (None, None) => "key:".to_owned(),
+        }
+    }
+
     pub(crate) fn may(&self, needed: Role) -> bool {
         self.roles.iter().any(|role| role.includes(needed))
     }
@@ -157,6 +168,7 @@ impl ApiKeys {
         let caller = found.map(|key| Caller {
             tenant_id: key.tenant_id,
             user_id: None,
+            key_prefix: Some(key.prefix),
             roles: key.roles,
             expires_at: None,
         });
@@ -198,6 +210,7 @@ mod tests {
         let user = Caller {
             tenant_id: TenantId::default(),
             user_id: Some(UserId::from("u1")),
+            key_prefix: None,
             roles: Vec::new(),
             expires_at: None,
         };

@@ -3,14 +3,16 @@
 use domain::FieldError;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::intake::{Answer, Intake, Row, UNIT_ROWS_MAX};
 
 /// Why one item of a batch was not taken.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct ItemError {
+    /// Its place in the request, from 0.
     index: usize,
     detail: String,
 }

@@ -12,7 +12,6 @@ use axum::response::IntoResponse;
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde_json::Value;
-use tracing::error;
 
 use crate::api::error::ApiError;
 use crate::api::json;
@@ -36,22 +35,30 @@ impl<const BYTES_MAX: usize> FromRequest<App> for JsonBody<BYTES_MAX> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let is_json = is_json(&parts.headers);
-        let bytes = read(
-            &parts.headers,
-            body,
-            BYTES_MAX,
-            app.config.http.body_timeout,
-        )
-        .await?;
-        // Only now, so that the answer is not lost to bytes that nobody read.
-        if !is_json {
-            return Err(ApiError::unsupported_media_type());
-        }
-        json::parse(&bytes)
-            .map(Self)
-            .map_err(|error| ApiError::malformed(error.pointer, error.detail))
+        let bytes = read_json(&parts.headers, body, BYTES_MAX, app).await?;
+        parse_json(&bytes).map(Self)
     }
+}
+
+/// Reads a body of at most `bytes_max` bytes that claims to be JSON.
+pub(super) async fn read_json(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    app: &App,
+) -> Result<Bytes, ApiError> {
+    let bytes = read(headers, body, bytes_max, app.config.http.body_timeout).await?;
+    // Only now, so that the answer is not lost to bytes that nobody read.
+    if is_json(headers) {
+        Ok(bytes)
+    } else {
+        Err(ApiError::unsupported_media_type())
+    }
+}
+
+/// Parses a body, or says where it is bad.
+pub(super) fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {
+    json::parse(bytes).map_err(|error| ApiError::malformed(error.pointer, error.detail))
 }
 
 /// Whether the body claims to be JSON.
@@ -122,20 +129,25 @@ pub(crate) struct Json<T>(pub(crate) StatusCode, pub(crate) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response<Body> {
-        match serde_json::to_vec(&self.1) {
-            Ok(bytes) => {
-                let mut response = Response::new(Body::from(bytes));
-                *response.status_mut() = self.0;
-                response.headers_mut().insert(
-                    header::CONTENT_TYPE,
-                    HeaderValue::from_static("application/json"),
-                );
-                response
-            }
-            Err(error) => {
-                error!(error = queue::describe(&error), "an answer is not JSON");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
+        match to_json(&self.1) {
+            Ok(bytes) => json_response(self.0, bytes.into()),
+            Err(error) => error.into_response(),
         }
     }
+}
+
+/// The bytes of a JSON answer.
+pub(super) fn to_json<T: Serialize>(view: &T) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(view).map_err(ApiError::from_json)
+}
+
+/// An answer of JSON bytes.
+pub(super) fn json_response(status: StatusCode, bytes: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
 }

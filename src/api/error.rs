@@ -113,6 +113,38 @@ impl ApiError {
         )
     }
 
+    /// 409: what is asked for does not go with what is there.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "conflict",
+            "That cannot be done as things stand",
+            detail,
+        )
+    }
+
+    /// 409: the first request with this `Idempotency-Key` has not been answered yet.
+    pub fn still_running() -> Self {
+        let mut error = Self::new(
+            StatusCode::CONFLICT,
+            "still-running",
+            "The first request with this key is still at work",
+            "ask again with the same Idempotency-Key to get its answer",
+        );
+        error.retry_after = Some(RETRY_AFTER);
+        error
+    }
+
+    /// 422: this `Idempotency-Key` belongs to another request.
+    pub fn key_reused() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "This Idempotency-Key belongs to another request",
+            "the key was used with another body or query within the last 24 hours",
+        )
+    }
+
     /// 413: the body is over its limit.
     pub fn too_large(bytes_max: usize) -> Self {
         Self::new(
@@ -191,6 +223,12 @@ impl ApiError {
             error = queue::describe(&error),
             "a request failed in the database"
         );
+        Self::internal()
+    }
+
+    /// An answer that could not be written as JSON.
+    pub fn from_json(error: serde_json::Error) -> Self {
+        error!(error = queue::describe(&error), "an answer is not JSON");
         Self::internal()
     }
 

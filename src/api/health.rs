@@ -4,21 +4,48 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use queue::inspect::QueueDepth;
-use serde_json::{Value, json};
+use serde::Serialize;
 use store::StoreError;
 use tracing::warn;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::body::Json;
 use super::error::ApiError;
 use crate::app::App;
 
-/// Whether this process can do its work: it answers, and so does Postgres.
-pub(super) async fn health(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    app.store.ping().await.map_err(ApiError::from_store)?;
-    Ok(Json(StatusCode::OK, json!({"status": "ok"})))
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(metrics))
 }
 
-/// Metrics in the text format of Prometheus. Without Postgres the queues show their last depth.
+/// Whether a process can do its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// Always `ok`: otherwise the answer is a 503.
+    status: &'static str,
+}
+
+/// Say whether this process can do its work: it answers, and so does Postgres.
+#[utoipa::path(
+    get, path = "/health", tag = "Operate", operation_id = "health", security(()),
+    responses((status = 200, description = "It can.", body = Health)),
+)]
+pub(super) async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
+    app.store.ping().await.map_err(ApiError::from_store)?;
+    Ok(Json(StatusCode::OK, Health { status: "ok" }))
+}
+
+/// Show metrics in the text format of Prometheus.
+///
+/// Without Postgres the queues show their last depth.
+#[utoipa::path(
+    get, path = "/metrics", tag = "Operate", operation_id = "metrics", security(()),
+    responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response<Body>, ApiError> {
     if let Err(error) = show_queue_depths(&app).await {
         warn!(

@@ -1,15 +1,21 @@
 //! What a user has read: `POST /v1/notifications/ack` and `GET …/unread-count`.
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Response, StatusCode};
 use domain::{FieldError, NotificationId, UserId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::inbox::Ack;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::Caller;
-use super::body::{Json, JsonBody};
+use super::body::Json;
 use super::error::ApiError;
+use super::once::{self, Begun, PostBody};
+use super::openapi::bodies::AckBody;
 use super::query::Query;
 use crate::app::App;
 use crate::live;
@@ -18,32 +24,57 @@ use crate::live::hub::Reader;
 /// Most ids in one ack.
 const IDS_MAX: usize = 1000;
 
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(acknowledge))
+        .routes(routes!(unread_count))
+}
+
 /// How many are unread.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Unread {
     unread: i64,
 }
 
-/// Marks as read. Repeating it changes nothing.
+/// Mark notifications of the feed as read.
+///
+/// Repeating it changes nothing. An admin key names the user by `user_id`.
+#[utoipa::path(
+    post, path = "/v1/notifications/ack", tag = "Feed", operation_id = "acknowledge",
+    params(("user_id" = Option<String>, Query, description = "Whose feed; for admin keys.")),
+    request_body = AckBody,
+    responses((status = 200, description = "What is still unread.", body = Unread)),
+)]
 pub(super) async fn acknowledge(
     State(app): State<App>,
     caller: Caller,
     query: Query,
-    JsonBody(body): JsonBody,
-) -> Result<Json<Unread>, ApiError> {
+    body: PostBody,
+) -> Result<Response<Body>, ApiError> {
     let reader = reader(&caller, query)?;
-    let ack = read_ack(body).map_err(ApiError::invalid)?;
-    let acked = live::acknowledge(&app, &reader, ack)
+    let ack = read_ack(body.value).map_err(ApiError::invalid)?;
+    let mut work = match once::begin(&app, &caller, body.once).await? {
+        Begun::Fresh(work) => work,
+        Begun::Repeat(response) => return Ok(response),
+    };
+    let acked = live::acknowledge(&mut work, &reader, &ack, app.clock.now())
         .await
         .map_err(ApiError::from_store)?;
-    Ok(Json(
-        StatusCode::OK,
-        Unread {
-            unread: acked.unread,
-        },
-    ))
+    let unread = Unread {
+        unread: acked.unread,
+    };
+    let response = work.answer(&app, StatusCode::OK, &unread).await?;
+    live::show_read(&app, &reader, &acked);
+    Ok(response)
 }
 
+/// Count what waits unread in the feed.
+#[utoipa::path(
+    get, path = "/v1/notifications/unread-count", tag = "Feed", operation_id = "unread_count",
+    params(("user_id" = Option<String>, Query, description = "Whose feed; for admin keys.")),
+    responses((status = 200, description = "The count.", body = Unread)),
+)]
 pub(super) async fn unread_count(
     State(app): State<App>,
     caller: Caller,

@@ -9,6 +9,8 @@ mod health;
 mod inbox;
 mod json;
 mod notifications;
+mod once;
+pub mod openapi;
 mod outbox;
 mod page;
 pub(crate) mod query;
@@ -16,8 +18,11 @@ pub mod token;
 mod view;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::error::ApiError;
 use crate::app::App;
@@ -25,27 +30,30 @@ use crate::live;
 
 /// The API over `app`.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/v1/events", post(events::submit))
-        .route("/v1/events/batch", post(events::submit_batch))
-        .route(
-            "/v1/notifications",
-            post(notifications::submit).get(notifications::list),
-        )
-        .route("/v1/notifications/bulk", post(notifications::submit_bulk))
-        .route("/v1/notifications/ack", post(inbox::acknowledge))
-        .route("/v1/notifications/unread-count", get(inbox::unread_count))
-        .route("/v1/notifications/{id}", get(notifications::show))
-        .route("/v1/notifications/{id}/trace", get(notifications::trace))
-        .route("/v1/outbox", get(outbox::list))
-        .route("/v1/ws", get(live::upgrade))
+    let (routes, document) = routes();
+    routes
         .route("/ws", get(live::upgrade))
-        .route("/health", get(health::health))
-        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", openapi::serve(&document))
+        .route("/docs", get(openapi::reader::enter))
+        .route("/docs/", get(openapi::reader::file))
+        .route("/docs/{*file}", get(openapi::reader::file))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
         .with_state(app)
+}
+
+/// Every described route, and their description.
+fn routes() -> (Router<App>, OpenApi) {
+    let mut routes = OpenApiRouter::new()
+        .merge(events::routes())
+        .merge(notifications::routes())
+        .merge(inbox::routes())
+        .merge(outbox::routes())
+        .merge(health::routes())
+        .routes(routes!(live::upgrade));
+    let document = openapi::document(&mut routes);
+    (routes.into(), document)
 }
 
 async fn no_such_path() -> ApiError {

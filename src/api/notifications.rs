@@ -16,31 +16,58 @@ use serde_json::Value;
 use store::StoreError;
 use store::deliveries::{Attempt, Delivery};
 use store::notifications::{Notification, NotificationFilter};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::{Caller, Sender};
 use super::batch::{Batch, ItemError};
 use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
-use super::page::{Page, PageQuery};
+use super::openapi::bodies::{NotificationBody, NotificationsBody};
+use super::openapi::words::{ChannelWord, StatusWord};
+use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
 use super::view::{DeliveryView, NotificationView, TraceView};
 use crate::app::App;
 use crate::intake::{Answer, Row};
 
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(submit, list))
+        .routes(routes!(submit_bulk))
+        .routes(routes!(show))
+        .routes(routes!(trace))
+}
+
 /// What became of one direct send.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotificationSubmitted)]
 pub(super) struct Submitted {
+    #[schema(value_type = String)]
     id: NotificationId,
+    /// `pending`, or `duplicate` of an earlier one: then nothing was written.
     status: &'static str,
 }
 
 /// What became of a bulk request. The id of a repeat is that of the send it repeats.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotificationsSubmitted)]
 pub(super) struct BulkSubmitted {
+    #[schema(value_type = Vec<String>)]
     accepted: Vec<NotificationId>,
     errors: Vec<ItemError>,
 }
 
+/// Tell one user something.
+///
+/// Needs the role `send`.
+#[utoipa::path(
+    post, path = "/v1/notifications", tag = "Submit", operation_id = "submit_notification",
+    request_body = NotificationBody,
+    responses((status = 202, description = "Committed.", body = Submitted)),
+)]
 pub(super) async fn submit(
     State(app): State<App>,
     Sender(caller): Sender,
@@ -61,6 +88,14 @@ pub(super) async fn submit(
     ))
 }
 
+/// Submit up to 5 000 direct sends.
+///
+/// Needs the role `send`. Good items land even when others are bad.
+#[utoipa::path(
+    post, path = "/v1/notifications/bulk", tag = "Submit", operation_id = "submit_notifications",
+    request_body = NotificationsBody,
+    responses((status = 202, description = "The good items are committed.", body = BulkSubmitted)),
+)]
 pub(super) async fn submit_bulk(
     State(app): State<App>,
     Sender(caller): Sender,
@@ -105,6 +140,23 @@ fn read(
     Ok(Row::of_notification(tenant_id, sent, now))
 }
 
+/// List notifications, newest first.
+///
+/// A user sees their own; the role `read` sees the tenant's.
+#[utoipa::path(
+    get, path = "/v1/notifications", tag = "Look up", operation_id = "list_notifications",
+    params(
+        ("user_id" = Option<String>, Query, description = "Whose."),
+        ("status" = Option<StatusWord>, Query),
+        ("channel" = Option<ChannelWord>, Query, description = "Those with a delivery over it."),
+        ("category" = Option<String>, Query),
+        ("unread" = Option<bool>, Query, description = "Only what waits unread in the feed."),
+        ("since" = Option<String>, Query, format = DateTime, description = "Created then or later."),
+        ("until" = Option<String>, Query, format = DateTime, description = "Created before then."),
+        PageParams,
+    ),
+    responses((status = 200, description = "A page.", body = Page<NotificationView>)),
+)]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -143,6 +195,12 @@ pub(super) async fn list(
     Ok(Json(StatusCode::OK, page.map(NotificationView::of)))
 }
 
+/// Show a notification with its deliveries and their attempts.
+#[utoipa::path(
+    get, path = "/v1/notifications/{id}", tag = "Look up", operation_id = "show_notification",
+    params(("id" = String, Path, description = "The notification's id.")),
+    responses((status = 200, description = "The notification.", body = NotificationView)),
+)]
 pub(super) async fn show(
     State(app): State<App>,
     caller: Caller,
@@ -167,7 +225,12 @@ pub(super) async fn show(
     ))
 }
 
-/// Every decision about a notification, in order.
+/// Show every decision about a notification, in order.
+#[utoipa::path(
+    get, path = "/v1/notifications/{id}/trace", tag = "Look up", operation_id = "trace_notification",
+    params(("id" = String, Path, description = "The notification's id.")),
+    responses((status = 200, description = "The decisions.", body = Vec<TraceView>)),
+)]
 pub(super) async fn trace(
     State(app): State<App>,
     caller: Caller,

@@ -4,16 +4,35 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use domain::{Channel, DeliveryId, Role, UserId};
 use store::outbox::OutboxFilter;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
-use super::page::{Page, PageQuery};
+use super::openapi::words::ChannelWord;
+use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
 use super::view::OutboxView;
 use crate::app::App;
 
-/// Lists what would have been sent, newest first. For services: a user reads their feed.
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// List what the outbox took in place of a provider, newest first.
+///
+/// Needs the role `read`: a user reads their feed.
+#[utoipa::path(
+    get, path = "/v1/outbox", tag = "Look up", operation_id = "list_outbox",
+    params(
+        ("user_id" = Option<String>, Query, description = "Whose."),
+        ("channel" = Option<ChannelWord>, Query),
+        PageParams,
+    ),
+    responses((status = 200, description = "A page.", body = Page<OutboxView>)),
+)]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,

@@ -4,6 +4,7 @@
 //! ended, however many rows have come in between.
 
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::query::Query;
@@ -13,6 +14,18 @@ const LIMIT_DEFAULT: u32 = 50;
 
 /// Most items of a page.
 const LIMIT_MAX: u32 = 1000;
+
+/// How a page is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only described; `PageQuery` reads the real one")]
+pub(crate) struct PageParams {
+    /// Items of a page.
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
 
 /// Which page is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +54,11 @@ impl PageQuery {
 }
 
 /// One page of a list.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
+    /// Where the next page begins; null on the last one.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 

@@ -84,6 +84,7 @@ impl Tokens {
             .flatten()
             .filter_map(Value::as_str);
         Ok(Caller {
+            key_prefix: None,
             tenant_id: tenant.map(TenantId::from).unwrap_or_default(),
             user_id: Some(UserId::from(claims.sub)),
             roles: names.filter_map(Role::parse).collect(),

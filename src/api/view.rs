@@ -11,6 +11,11 @@ use store::deliveries::{Attempt, Delivery};
 use store::notifications::Notification;
 use store::outbox::OutboxItem;
 use store::traces::TraceEntry;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
+
+use super::openapi::words::{AttemptWord, ChannelWord, PriorityWord, StatusWord, moment};
 
 /// A moment as the contract writes it: RFC 3339, UTC, with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,21 +27,36 @@ impl Serialize for Moment {
     }
 }
 
+impl PartialSchema for Moment {
+    fn schema() -> RefOr<Schema> {
+        moment()
+    }
+}
+
+impl ToSchema for Moment {}
+
 /// A notification; with its deliveries where one is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Notification)]
 pub(super) struct NotificationView {
+    #[schema(value_type = String)]
     id: NotificationId,
+    #[schema(value_type = String)]
     user_id: UserId,
     #[serde(rename = "type")]
     kind: String,
+    #[schema(value_type = StatusWord)]
     status: Status,
+    #[schema(value_type = PriorityWord)]
     priority: Priority,
     category: Option<String>,
     template: Option<String>,
     locale: Option<String>,
     subject: Option<String>,
     content: Option<String>,
+    #[schema(value_type = Option<Vec<ChannelWord>>)]
     channels: Option<Vec<Channel>>,
+    #[schema(value_type = Option<Object>)]
     data: Option<Value>,
     bypass_quiet_hours: bool,
     created_at: Moment,
@@ -78,10 +98,14 @@ impl NotificationView {
 }
 
 /// A delivery with its attempts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(super) struct DeliveryView {
+    #[schema(value_type = String)]
     id: DeliveryId,
+    #[schema(value_type = ChannelWord)]
     channel: Channel,
+    #[schema(value_type = StatusWord)]
     status: Status,
     provider: Option<String>,
     error: Option<String>,
@@ -111,10 +135,12 @@ impl DeliveryView {
 }
 
 /// What a provider answered, once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptView {
     number: u16,
     provider: String,
+    #[schema(value_type = AttemptWord)]
     status: AttemptStatus,
     error: Option<String>,
     provider_message_id: Option<String>,
@@ -139,15 +165,21 @@ impl AttemptView {
 }
 
 /// A message that the outbox took: what would have been sent, and to where.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OutboxItem)]
 pub(super) struct OutboxView {
+    #[schema(value_type = String)]
     id: DeliveryId,
+    #[schema(value_type = String)]
     notification_id: NotificationId,
+    #[schema(value_type = String)]
     user_id: UserId,
+    #[schema(value_type = ChannelWord)]
     channel: Channel,
     address: Option<String>,
     template: Option<String>,
     locale: Option<String>,
+    #[schema(value_type = Option<Object>)]
     message: Option<Message>,
     created_at: Moment,
 }
@@ -169,18 +201,34 @@ impl OutboxView {
 }
 
 /// One decision about a notification.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TraceStep)]
 pub(super) struct TraceView {
     at: Moment,
-    #[serde(flatten)]
-    step: TraceStep,
+    /// Where it was taken: `route`, `render`, `deliver`, ….
+    step: String,
+    /// What was decided, a stable word or two.
+    decision: String,
+    /// Why, in a sentence.
+    reason: String,
+    /// The values it was decided on; null when the reason says it all.
+    detail: Value,
 }
 
 impl TraceView {
     pub(super) fn of(entry: TraceEntry) -> Self {
+        let TraceStep {
+            step,
+            decision,
+            reason,
+            detail,
+        } = entry.step;
         Self {
             at: Moment(entry.at),
-            step: entry.step,
+            step,
+            decision,
+            reason,
+            detail,
         }
     }
 }

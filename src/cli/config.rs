@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Common;
 use super::output::{complain_line, say, say_json, say_table};
 use super::work::try_providers;
+use crate::api::openapi;
 use crate::config::{ConfigError, Loaded, page};
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +27,9 @@ pub(super) enum Command {
     /// Write the page that documents every setting.
     #[command(hide = true)]
     Page,
+    /// Write the description of the API.
+    #[command(hide = true)]
+    Openapi,
 }
 
 pub(super) fn run(command: &Command, common: &Common) -> anyhow::Result<ExitCode> {
@@ -39,6 +43,10 @@ pub(super) fn run(command: &Command, common: &Common) -> anyhow::Result<ExitCode
         }
         Command::Page => {
             say(page().trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Openapi => {
+            say(openapi::page().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

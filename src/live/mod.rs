@@ -15,9 +15,10 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, Response, header};
+use chrono::{DateTime, Utc};
 use domain::NotificationId;
-use store::StoreError;
 use store::inbox::Ack;
+use store::{Connection, StoreError};
 
 use self::hub::Reader;
 use self::session::{Admission, code};
@@ -51,10 +52,21 @@ pub(crate) struct Acked {
     pub(crate) unread: i64,
 }
 
-/// `GET /v1/ws`: lets a user's socket in.
+/// Open the live feed (WebSocket).
 ///
 /// Without any credential the upgrade itself is refused. A bad one is told by close code 4401,
 /// because a browser cannot read the status of a failed upgrade.
+#[utoipa::path(
+    get, path = "/v1/ws", tag = "Feed", operation_id = "live_feed",
+    params(
+        ("token" = Option<String>, Query, description = "A user token, where no header can be set."),
+        ("last_seq" = Option<i64>, Query, minimum = 0, description = "Go on after this number."),
+    ),
+    responses(
+        (status = 101, description = "The socket is open."),
+        (status = 400, description = "Not a WebSocket handshake."),
+    ),
+)]
 pub(crate) async fn upgrade(
     State(app): State<App>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -110,11 +122,7 @@ fn bearer_of(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What a caller gets to see; a service has no feed.
-fn admit(
-    caller: Caller,
-    last_seq: Option<i64>,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Option<Admission> {
+fn admit(caller: Caller, last_seq: Option<i64>, now: DateTime<Utc>) -> Option<Admission> {
     Some(Admission {
         reader: Reader {
             tenant_id: caller.tenant_id,
@@ -125,18 +133,24 @@ fn admit(
     })
 }
 
-/// Marks notifications as read and tells all of the user's sockets here.
-pub(crate) async fn acknowledge(app: &App, reader: &Reader, ack: Ack) -> Result<Acked, StoreError> {
-    let mut tx = app.store.begin().await?;
+/// Marks notifications as read, in the caller's transaction.
+pub(crate) async fn acknowledge(
+    connection: &mut Connection,
+    reader: &Reader,
+    ack: &Ack,
+    now: DateTime<Utc>,
+) -> Result<Acked, StoreError> {
     let Reader { tenant_id, user_id } = reader;
-    let result = store::inbox::ack(&mut tx, tenant_id, user_id, &ack, app.clock.now()).await?;
-    tx.commit().await?;
-    let read: Arc<[NotificationId]> = result.read.into();
-    if !read.is_empty() {
-        app.hub.read(reader, Arc::clone(&read), result.unread);
-    }
+    let result = store::inbox::ack(connection, tenant_id, user_id, ack, now).await?;
     Ok(Acked {
-        read,
+        read: result.read.into(),
         unread: result.unread,
     })
+}
+
+/// Tells all of the user's sockets here what was read. Call it after the commit.
+pub(crate) fn show_read(app: &App, reader: &Reader, acked: &Acked) {
+    if !acked.read.is_empty() {
+        app.hub.read(reader, Arc::clone(&acked.read), acked.unread);
+    }
 }

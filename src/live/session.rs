@@ -274,7 +274,10 @@ impl Session<'_> {
 
     /// Marks as read, and tells all of the user's sockets here.
     async fn acknowledge(&mut self, ack: Ack) -> Result<(), End> {
-        let acked = super::acknowledge(self.app, &self.reader, ack).await?;
+        let mut tx = self.app.store.begin().await?;
+        let acked = super::acknowledge(&mut tx, &self.reader, &ack, self.app.clock.now()).await?;
+        tx.commit().await?;
+        super::show_read(self.app, &self.reader, &acked);
         if acked.read.is_empty() {
             // Nothing changed for the others; whoever asked still gets an answer.
             return self

@@ -29,6 +29,7 @@ mod live;
 mod logs;
 mod mail;
 mod notifications;
+mod openapi;
 mod outbox;
 mod pgbouncer;
 mod procfile;

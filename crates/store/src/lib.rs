@@ -6,7 +6,7 @@
 //!
 //! # Reading order
 //!
-//! `connect` (the pool and transactions), [`events`] and [`keys`] (what comes in), [`effect`] and
+//! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in), [`effect`] and
 //! [`settlement`] (what jobs change), [`prepare`] (what jobs read), [`notifications`],
 //! [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`partitions`] and [`server`]
 //! (what operators look at).
@@ -16,11 +16,13 @@
 )]
 
 pub mod api_keys;
+pub mod audit;
 mod connect;
 pub mod deliveries;
 pub mod effect;
 mod error;
 pub mod events;
+pub mod idempotency;
 pub mod inbox;
 mod json;
 pub mod keys;

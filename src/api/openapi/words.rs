@@ -1,0 +1,70 @@
+//! How the domain's words are described: the domain itself knows nothing of OpenAPI.
+
+use std::borrow::Cow;
+
+use domain::{Channel, Priority, Severity, Status};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Describes a set of words by the domain's own list of them.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident: $words:expr;)+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let object = ObjectBuilder::new()
+                    .schema_type(SchemaType::new(Type::String))
+                    .enum_values(Some($words));
+                RefOr::T(Schema::Object(object.build()))
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+        }
+    )+};
+}
+
+words! {
+    /// A channel, as it is shown.
+    ChannelWord: Channel::ALL.map(Channel::as_str);
+    /// A channel as it is taken: also under the names of the systems before.
+    ChannelAsked: Channel::ALL
+        .map(Channel::as_str)
+        .into_iter()
+        .chain(["inapp", "websocket", "browser", "browser_push"]);
+    /// The status of a notification or a delivery.
+    StatusWord: Status::ALL.map(Status::as_str);
+    /// A priority, as it is shown.
+    PriorityWord: Priority::ALL.map(Priority::as_str);
+    /// A priority as it is taken.
+    PriorityAsked: Priority::ALL.map(Priority::as_str).into_iter().chain(["medium"]);
+    /// How bad it is.
+    SeverityWord: Severity::ALL.map(Severity::as_str);
+    /// What a provider answered.
+    AttemptWord: ["sent", "delivered", "failed", "bounced", "rejected", "unknown"];
+}
+
+/// A moment: RFC 3339, UTC, with `Z`.
+pub(crate) fn moment() -> RefOr<Schema> {
+    let object = ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::String))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .examples(["2026-11-21T09:00:00.000Z"]);
+    RefOr::T(Schema::Object(object.build()))
+}
+
+/// An object of any shape.
+pub(crate) fn any_object() -> RefOr<Schema> {
+    let object = ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::Object))
+        .additional_properties(Some(
+            utoipa::openapi::schema::AdditionalProperties::FreeForm(true),
+        ));
+    RefOr::T(Schema::Object(object.build()))
+}

@@ -1,0 +1,50 @@
+//! The description of the API: as it is checked in, as it is served, and readable without network.
+
+use serde_json::Value;
+
+use crate::front::Front;
+
+#[test]
+fn docs_openapi_json_is_what_the_handlers_say() {
+    let checked_in = include_str!("../../docs/openapi.json");
+
+    // Not `assert_eq`: the two texts would fill the screen.
+    assert!(
+        checked_in == postrider::api::openapi::page(),
+        "write it anew: postrider config openapi > docs/openapi.json"
+    );
+}
+
+#[tokio::test]
+async fn the_document_is_served_and_names_every_refusal() {
+    let front = Front::start().await;
+
+    let served = front.get("/openapi.json").await;
+
+    let document: Value = served.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let submit = &document["paths"]["/v1/events"]["post"]["responses"];
+    for status in ["202", "400", "401", "403", "409", "413", "415", "422", "429", "503"] {
+        assert!(submit.get(status).is_some(), "{status} in {submit}");
+    }
+}
+
+#[tokio::test]
+async fn the_reader_is_served_from_the_binary_and_asks_nobody_else() {
+    let front = Front::start().await;
+
+    let page = front.client.get(front.url("/docs")).send().await.unwrap();
+
+    assert_eq!(page.url().path(), "/docs/");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    let page = page.text().await.unwrap();
+    assert!(!page.contains("//"), "{page}");
+    for file in ["swagger-ui-bundle.js", "swagger-ui.css", "swagger-initializer.js"] {
+        assert!(page.contains(file), "{page}");
+        let served = front.get(&format!("/docs/{file}")).await;
+        assert_eq!(served.status, 200, "{file}");
+        assert!(!served.text.contains("https://cdn"), "{file}");
+    }
+    front.get("/docs/no-such-file").await.expect_problem(404);
+}

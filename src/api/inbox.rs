@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode};
 use domain::{FieldError, NotificationId, UserId};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::inbox::Ack;
+use store::reading::Ack;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -17,7 +17,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, Response, header};
 use chrono::{DateTime, Utc};
 use domain::NotificationId;
-use store::inbox::Ack;
+use store::reading::Ack;
 use store::{Connection, StoreError};
 
 use self::hub::Reader;
@@ -141,7 +141,7 @@ pub(crate) async fn acknowledge(
     now: DateTime<Utc>,
 ) -> Result<Acked, StoreError> {
     let Reader { tenant_id, user_id } = reader;
-    let result = store::inbox::ack(connection, tenant_id, user_id, ack, now).await?;
+    let result = store::reading::ack(connection, tenant_id, user_id, ack, now).await?;
     Ok(Acked {
         read: result.read.into(),
         unread: result.unread,

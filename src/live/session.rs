@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use prometheus::IntGauge;
 use store::StoreError;
-use store::inbox::Ack;
+use store::reading::Ack;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 

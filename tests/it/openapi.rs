@@ -24,7 +24,9 @@ async fn the_document_is_served_and_names_every_refusal() {
     let document: Value = served.json();
     assert_eq!(document["openapi"], "3.1.0");
     let submit = &document["paths"]["/v1/events"]["post"]["responses"];
-    for status in ["202", "400", "401", "403", "409", "413", "415", "422", "429", "503"] {
+    for status in [
+        "202", "400", "401", "403", "409", "413", "415", "422", "429", "503",
+    ] {
         assert!(submit.get(status).is_some(), "{status} in {submit}");
     }
 }
@@ -40,7 +42,11 @@ async fn the_reader_is_served_from_the_binary_and_asks_nobody_else() {
     assert!(policy.contains("default-src 'none'"), "{policy}");
     let page = page.text().await.unwrap();
     assert!(!page.contains("//"), "{page}");
-    for file in ["swagger-ui-bundle.js", "swagger-ui.css", "swagger-initializer.js"] {
+    for file in [
+        "swagger-ui-bundle.js",
+        "swagger-ui.css",
+        "swagger-initializer.js",
+    ] {
         assert!(page.contains(file), "{page}");
         let served = front.get(&format!("/docs/{file}")).await;
         assert_eq!(served.status, 200, "{file}");

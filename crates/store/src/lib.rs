@@ -6,10 +6,10 @@
 //!
 //! # Reading order
 //!
-//! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in), [`effect`] and
-//! [`settlement`] (what jobs change), [`prepare`] (what jobs read), [`notifications`],
-//! [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`partitions`] and [`server`]
-//! (what operators look at).
+//! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
+//! [`effect`] and [`settlement`] (what jobs change), [`prepare`] (what jobs read),
+//! [`notifications`], [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`reading`]
+//! (what they do about it), [`partitions`], [`stats`] and [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"
@@ -30,6 +30,7 @@ pub mod notifications;
 pub mod outbox;
 pub mod partitions;
 pub mod prepare;
+pub mod reading;
 pub mod replay;
 pub mod scratch;
 pub mod server;

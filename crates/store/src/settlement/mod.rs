@@ -30,5 +30,5 @@ mod count;
 mod fold;
 mod write;
 
-pub use apply::{Applied, StatusMove, apply};
+pub use apply::{Applied, Limits, StatusMove, apply, apply_within};
 pub(crate) use fold::Trace;

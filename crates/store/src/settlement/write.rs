@@ -179,15 +179,25 @@ pub(super) async fn moved(
     Ok(())
 }
 
-/// Adds to each feed's last number and unread count; answers the first of the numbers added.
+/// A feed that was raised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raised {
+    /// The first of the numbers added.
+    pub(super) first: i64,
+    pub(super) unread: i64,
+    /// Nothing up to here is unread.
+    pub(super) read_seq: i64,
+}
+
+/// Adds to each feed's last number and unread count.
 ///
 /// The row lock is held until the commit, so numbers become visible in their order.
 pub(super) async fn raise_feeds<'a>(
     connection: &mut PgConnection,
     feeds: &BTreeMap<(&'a TenantId, &'a UserId), i64>,
-) -> Result<HashMap<(&'a str, &'a str), i64>, sqlx::Error> {
+) -> Result<BTreeMap<(&'a str, &'a str), Raised>, sqlx::Error> {
     if feeds.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(BTreeMap::new());
     }
     let tenants: Vec<_> = feeds.keys().map(|(tenant, _)| tenant.as_str()).collect();
     let users: Vec<_> = feeds.keys().map(|(_, user)| user.as_str()).collect();
@@ -199,7 +209,7 @@ pub(super) async fn raise_feeds<'a>(
         from unnest($1::text[], $2::text[], $3::bigint[]) as feed (tenant_id, user_id, arrived)
         on conflict (tenant_id, user_id) do update
         set seq = head.seq + excluded.seq, unread = head.unread + excluded.unread
-        returning tenant_id, user_id, seq
+        returning tenant_id, user_id, seq, unread, read_seq
         "#,
         &tenants as &[&str],
         &users as &[&str],
@@ -210,14 +220,19 @@ pub(super) async fn raise_feeds<'a>(
 
     let raised: HashMap<_, _> = rows
         .iter()
-        .map(|row| ((row.tenant_id.as_str(), row.user_id.as_str()), row.seq))
+        .map(|row| ((row.tenant_id.as_str(), row.user_id.as_str()), row))
         .collect();
     feeds
         .iter()
         .map(|((tenant, user), count)| {
             let key = (tenant.as_str(), user.as_str());
-            let last = raised.get(&key).ok_or(sqlx::Error::RowNotFound)?;
-            Ok((key, last - count + 1))
+            let row = raised.get(&key).ok_or(sqlx::Error::RowNotFound)?;
+            let raised = Raised {
+                first: row.seq - count + 1,
+                unread: row.unread,
+                read_seq: row.read_seq,
+            };
+            Ok((key, raised))
         })
         .collect()
 }

@@ -14,6 +14,7 @@ mod notifications;
 mod partitions;
 mod people;
 mod plans;
+mod reading;
 mod settlement;
 mod siblings;
 mod stats;

@@ -8,8 +8,8 @@
 //!
 //! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
 //! [`effect`] and [`settlement`] (what jobs change), [`prepare`] (what jobs read),
-//! [`notifications`], [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`reading`]
-//! (what they do about it), [`partitions`], [`stats`] and [`server`] (what operators look at).
+//! [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look at),
+//! [`reading`] (what they do about it), [`partitions`], [`stats`] and [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"
@@ -22,6 +22,7 @@ pub mod deliveries;
 pub mod effect;
 mod error;
 pub mod events;
+pub mod history;
 pub mod idempotency;
 pub mod inbox;
 mod json;

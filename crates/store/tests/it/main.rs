@@ -8,6 +8,7 @@
 
 mod connect;
 mod events;
+mod history;
 mod inbox;
 mod kit;
 mod notifications;

@@ -8,12 +8,14 @@ mod events;
 mod health;
 mod inbox;
 mod json;
+mod marks;
 mod notifications;
 mod once;
 pub mod openapi;
 mod outbox;
 mod page;
 pub(crate) mod query;
+mod stats;
 pub mod token;
 mod view;
 
@@ -49,7 +51,9 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(events::routes())
         .merge(notifications::routes())
         .merge(inbox::routes())
+        .merge(marks::routes())
         .merge(outbox::routes())
+        .merge(stats::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

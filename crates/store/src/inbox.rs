@@ -9,8 +9,10 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::StoreError;
+use crate::deliveries::earliest_delivery;
 use crate::error::{during, unknown_word};
 use crate::json::Document;
+use crate::reading::Reading;
 
 /// The last number of a feed and how many of its entries are unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,18 @@ pub struct FeedItem {
     pub template: Option<String>,
     /// Event type; for a direct send the template's name or `notification`.
     pub kind: String,
+}
+
+/// An entry of a feed beside its notification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub notification_id: NotificationId,
+    pub seq: i64,
+    pub title: Option<String>,
+    pub message: String,
+    /// What the template set.
+    pub data: Option<Value>,
+    pub reading: Reading,
 }
 
 /// Where in a feed someone stands.
@@ -178,4 +192,48 @@ pub async fn feed_after_many(
             })
         })
         .collect()
+}
+
+/// Lists the entries that notifications have in their users' feeds, in no order.
+pub async fn list_entries(
+    connection: &mut PgConnection,
+    notification_ids: &[NotificationId],
+) -> Result<Vec<Entry>, StoreError> {
+    let since = earliest_delivery(notification_ids);
+    let ids: Vec<_> = notification_ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select delivery.notification_id, entry.seq, delivery.message ->> 'subject' as title,
+               coalesce(delivery.message ->> 'body', '') as "message!",
+               delivery.message -> 'data' as "data: Document<Value>",
+               entry.seen_at, entry.read_at, entry.archived_at
+        from deliveries as delivery
+        join inbox as entry
+            on entry.tenant_id = delivery.tenant_id
+            and entry.user_id = delivery.user_id
+            and entry.seq = delivery.seq
+        where delivery.notification_id = any($1::uuid[])
+          and delivery.id >= $2
+        "#,
+        &ids,
+        since,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("list entries of feeds"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Entry {
+            notification_id: row.notification_id.into(),
+            seq: row.seq,
+            title: row.title,
+            message: row.message,
+            data: row.data.map(|data| data.0),
+            reading: Reading {
+                seen_at: row.seen_at,
+                read_at: row.read_at,
+                archived_at: row.archived_at,
+            },
+        })
+        .collect())
 }

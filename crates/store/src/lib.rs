@@ -9,7 +9,8 @@
 //! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
 //! [`effect`] and [`settlement`] (what jobs change), [`prepare`] (what jobs read),
 //! [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look at),
-//! [`reading`] (what they do about it), [`partitions`], [`stats`] and [`server`] (what operators look at).
+//! [`reading`] (what they do about it), [`partitions`] and [`retention`] (months come and go), [`stats`] and
+//! [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"
@@ -33,6 +34,7 @@ pub mod partitions;
 pub mod prepare;
 pub mod reading;
 pub mod replay;
+pub mod retention;
 pub mod scratch;
 pub mod server;
 pub mod settlement;

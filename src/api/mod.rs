@@ -13,6 +13,7 @@ mod json;
 pub(crate) mod jwks;
 pub(crate) mod key_use;
 mod keys;
+mod marks;
 mod notifications;
 mod once;
 pub mod openapi;
@@ -21,6 +22,7 @@ mod page;
 mod path;
 mod preferences;
 pub(crate) mod query;
+mod stats;
 mod submit;
 pub mod token;
 mod topics;
@@ -66,12 +68,14 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(events::routes())
         .merge(notifications::routes())
         .merge(inbox::routes())
+        .merge(marks::routes())
         .merge(outbox::routes())
         .merge(keys::routes())
         .merge(preferences::routes())
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(stats::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

@@ -27,7 +27,7 @@ use super::body::Json;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceKey, PostBody};
 use super::openapi::bodies::{ReplayBody, ShortReplayBody};
-use super::page::{Page, PageParams, PageQuery};
+use super::page::{self, Page, PageParams};
 use super::query::Query;
 use super::view::DeliveryView;
 use crate::app::App;
@@ -76,7 +76,7 @@ pub(super) async fn list(
     Admin(caller): Admin,
     mut query: Query,
 ) -> Result<Json<Page<DeadLetterView>>, ApiError> {
-    let limit = PageQuery::read_limit(&mut query);
+    let limit = page::limit(&mut query);
     let after = query.parsed(
         "cursor",
         "must be a next_cursor from an earlier page",

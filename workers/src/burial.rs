@@ -81,6 +81,7 @@ pub(crate) fn unrouted(
                 id: notification_id,
                 status,
                 delivery_count: 0,
+                locale: None,
             },
             Effect::Traced {
                 subject_id: notification_id.as_uuid(),

@@ -21,6 +21,8 @@ pub enum Effect {
         id: NotificationId,
         status: Status,
         delivery_count: u16,
+        /// The language it will be told in; one that the send named stays.
+        locale: Option<String>,
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),

@@ -1,12 +1,14 @@
 //! What a replayed dead letter means to our rows: what it was about is open again.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, NotificationId};
+use domain::{DeliveryId, NotificationId, Status};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::error::during;
+use crate::{StoreError, stats};
 
 /// A delivery whose job an operator has replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +34,23 @@ pub async fn reopen_deliveries(
     sorted.sort_unstable_by_key(|row| row.delivery_id);
     let ids: Vec<Uuid> = sorted.iter().map(|row| row.delivery_id.as_uuid()).collect();
     let jobs: Vec<Uuid> = sorted.iter().map(|row| row.job_id).collect();
-    let ids = sqlx::query_scalar!(
+    let rows = sqlx::query!(
         r#"
         with locked as materialized (
-            select delivery.id, replay.job_id
+            select delivery.id, delivery.status, replay.job_id
             from unnest($1::uuid[], $2::uuid[]) as replay (id, job_id)
             join deliveries as delivery on delivery.id = replay.id
             where delivery.status in ('pending', 'queued', 'retrying', 'failed', 'expired')
             order by delivery.id
             for no key update of delivery
-        ), reopened as (
-            update deliveries as delivery
-            set status = case when delivery.status in ('failed', 'expired') then 'queued'
-                              else delivery.status end,
-                error = null, job_id = locked.job_id, updated_at = $3
-            from locked
-            where delivery.id = locked.id
-            returning delivery.notification_id
         )
-        select distinct notification_id as "id!" from reopened order by 1
+        update deliveries as delivery
+        set status = case when delivery.status in ('failed', 'expired') then 'queued'
+                          else delivery.status end,
+            error = null, job_id = locked.job_id, updated_at = $3
+        from locked
+        where delivery.id = locked.id
+        returning delivery.id, delivery.notification_id, locked.status as "was!"
         "#,
         &ids,
         &jobs,
@@ -59,6 +59,8 @@ pub async fn reopen_deliveries(
     .fetch_all(&mut *connection)
     .await
     .map_err(during("reopen deliveries"))?;
+    let ids: BTreeSet<Uuid> = rows.iter().map(|row| row.notification_id).collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
     sqlx::query!(
         "with locked as materialized (
              select notification.id
@@ -75,9 +77,18 @@ pub async fn reopen_deliveries(
         &ids,
         now,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .map_err(during("reopen notifications of deliveries"))?;
+    let ended: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match row.was.as_str() {
+            "failed" => Some((row.id, Status::Failed)),
+            "expired" => Some((row.id, Status::Expired)),
+            _ => None,
+        })
+        .collect();
+    stats::reopened(connection, &ended).await?;
     Ok(ids.into_iter().map(NotificationId::from).collect())
 }
 

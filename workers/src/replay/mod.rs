@@ -72,6 +72,17 @@ pub enum ReplayError {
     Filter(#[source] serde_json::Error),
 }
 
+impl ReplayError {
+    /// Whether the same batch may succeed when it is tried again.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Queue(error) => queue::is_passing(error),
+            Self::Store(error) => error.is_transient(),
+            Self::Filter(_) => false,
+        }
+    }
+}
+
 /// What the handler runs batches with.
 #[derive(Debug, Clone)]
 pub(crate) struct Replayer {

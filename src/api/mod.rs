@@ -18,6 +18,7 @@ mod page;
 mod path;
 mod preferences;
 pub(crate) mod query;
+mod submit;
 pub mod token;
 mod topics;
 mod users;

@@ -6,15 +6,15 @@
 //! success are kept, in the transaction of the work, so that a mended request may use its key.
 //!
 //! Submissions have a way of their own, because many of them share a transaction:
-//! [`intake`](crate::intake).
+//! [`submit`](super::submit).
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
-use chrono::TimeDelta;
 use domain::UserId;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,11 +27,8 @@ use crate::api::body::{self, BODY_BYTES_MAX};
 use crate::api::error::ApiError;
 use crate::app::App;
 
-/// How long a first answer is kept.
-pub(super) const KEPT: TimeDelta = TimeDelta::hours(24);
-
-/// How long a repeat waits for the first to end, in milliseconds.
-pub(super) const WAIT_MS: u32 = 5000;
+/// How long a repeat waits for the first to end.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 /// Longest key, in characters.
 const KEY_CHARS_MAX: usize = 255;
@@ -173,7 +170,7 @@ pub(super) async fn begin(
         }));
     };
     let request = once.request(caller);
-    let is_ours = idempotency::lock(&mut tx, &request, WAIT_MS)
+    let is_ours = idempotency::lock(&mut tx, &request, WAIT)
         .await
         .map_err(ApiError::from_store)?;
     if !is_ours {
@@ -222,8 +219,7 @@ impl Work {
                 status: status.as_u16(),
                 body: body.clone(),
             };
-            let until = app.clock.now() + KEPT;
-            idempotency::keep(&mut self.tx, &[(request, first)], until)
+            idempotency::keep(&mut self.tx, &[(request, first)], app.clock.now())
                 .await
                 .map_err(ApiError::from_store)?;
             if let Some(user_id) = &self.user_id {

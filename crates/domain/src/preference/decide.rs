@@ -63,6 +63,13 @@ pub struct Permitted {
     pub left_out: Vec<(Channel, Suppression)>,
 }
 
+impl Suppression {
+    fn by(row: impl Into<String>, reason: &'static str) -> Self {
+        let row = row.into();
+        Self { row, reason }
+    }
+}
+
 impl Matter<'_> {
     fn urgency(&self) -> Severity {
         let priority = self.priority.to_severity();
@@ -106,31 +113,34 @@ impl Preferences {
     /// The first row that turns the channel or the category off: what nothing passes.
     fn opt_out(&self, channel: Channel, category: Option<&str>) -> Option<Suppression> {
         if !self.enabled {
-            return suppressed("/enabled", "the user has turned notifications off");
+            return Some(Suppression::by(
+                "/enabled",
+                "the user has turned notifications off",
+            ));
         }
         let about_channel = self.channels.get(&channel);
         if about_channel.is_some_and(|said| !said.enabled) {
-            return suppressed(
+            return Some(Suppression::by(
                 format!("/channels/{channel}/enabled"),
                 "the user has turned the channel off",
-            );
+            ));
         }
         let (name, said) = self.categories.get_key_value(category?)?;
         if !said.enabled {
-            return suppressed(
+            return Some(Suppression::by(
                 row_of(name, "enabled"),
                 "the user has turned the category off",
-            );
+            ));
         }
         if said
             .channels
             .as_ref()
             .is_some_and(|only| !only.contains(&channel))
         {
-            return suppressed(
+            return Some(Suppression::by(
                 row_of(name, "channels"),
                 "the user does not want the category over this channel",
-            );
+            ));
         }
         None
     }
@@ -146,21 +156,19 @@ impl Preferences {
                 .min_priority
                 .is_some_and(|min| urgency < min.to_severity())
         {
-            return suppressed(
+            return Some(Suppression::by(
                 row_of(name, "min_priority"),
                 "it is less urgent than the user wants of the category",
-            );
+            ));
         }
         if self.min_severity.is_some_and(|min| urgency < min) {
-            return suppressed("/min_severity", "it is less severe than the user wants");
+            return Some(Suppression::by(
+                "/min_severity",
+                "it is less severe than the user wants",
+            ));
         }
         None
     }
-}
-
-fn suppressed(row: impl Into<String>, reason: &'static str) -> Option<Suppression> {
-    let row = row.into();
-    Some(Suppression { row, reason })
 }
 
 fn row_of(category: &str, field: &str) -> String {

@@ -7,6 +7,7 @@
 )]
 
 mod connect;
+mod erase;
 mod events;
 mod inbox;
 mod kit;
@@ -16,3 +17,4 @@ mod people;
 mod plans;
 mod settlement;
 mod siblings;
+mod topics;

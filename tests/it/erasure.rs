@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use store::erase;
 use testkit::eventually;
 
 use crate::SOON;
@@ -23,9 +24,10 @@ async fn marked_tables(front: &Front) -> Vec<String> {
     let mut marked = Vec::new();
     for table in tables {
         // Bytes are written in hex.
-        let hex: String = MARK.bytes().map(|byte| format!("{byte:02x}")).collect();
         let statement = format!(
-            "select count(*) from {table} as row where row::text ~ '{MARK}' or row::text ~ '{hex}'"
+            "select count(*) from {table} as row
+             where strpos(row::text, '{MARK}') > 0
+                or strpos(row::text, encode('{MARK}'::bytea, 'hex')) > 0"
         );
         let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
             .fetch_one(front.store.pool())
@@ -197,6 +199,33 @@ async fn direct_sends_that_are_not_routed_yet_are_cancelled_with_their_user() {
     assert_eq!(front.count(cancelled).await, 1100);
     // Forgetting somebody again is no mistake.
     assert_eq!(front.delete("/v1/users/ada").await.status, 204);
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_interrupted_is_finished_by_the_next() {
+    let front = Front::start().await;
+    let notifications: Vec<_> = (0..600)
+        .map(|n| json!({"user_id": "ada", "content": format!("{MARK} {n}")}))
+        .collect();
+    let bulk = json!({"notifications": notifications});
+    front.post("/v1/notifications/bulk", bulk).await.expect(202);
+    let ada = json!({"data": {"name": MARK}});
+    front.put("/v1/users/ada", ada).await.expect(200);
+    // The first page alone, as when the process dies after it.
+    let (tenant, user) = ("default".into(), "ada".into());
+    let (now, mut tx) = (chrono::Utc::now(), front.store.begin().await.unwrap());
+    let until = domain::NotificationId::at(now);
+    let page = erase::find_page(&mut tx, &tenant, &user, None, until)
+        .await
+        .unwrap();
+    erase::blank(&mut tx, &page, now).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!marked_tables(&front).await.is_empty());
+
+    assert_eq!(front.delete("/v1/users/ada").await.status, 204);
+
+    assert_eq!(marked_tables(&front).await, [""; 0]);
+    assert_eq!(front.count("notifications").await, 600);
 }
 
 #[tokio::test]

@@ -19,8 +19,12 @@
 //! **Fallbacks** are judged like any channel ([`Preferences::permit`]): one that is off is not
 //! fallen back to.
 
+use std::fmt;
+
+use serde_json::json;
+
 use super::Preferences;
-use crate::{Channel, Priority, Severity};
+use crate::{Channel, Priority, Severity, TraceStep};
 
 /// What a notification is about, as far as preferences ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +71,18 @@ impl Suppression {
     fn by(row: impl Into<String>, reason: &'static str) -> Self {
         let row = row.into();
         Self { row, reason }
+    }
+
+    /// The decision for the trace, taken in `step` about `channel`.
+    pub fn step(&self, step: &str, channel: Channel) -> TraceStep {
+        TraceStep::new(step, "suppressed", self.reason)
+            .with_detail(json!({"channel": channel, "row": self.row}))
+    }
+}
+
+impl fmt::Display for Suppression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.row)
     }
 }
 

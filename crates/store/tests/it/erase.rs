@@ -141,3 +141,32 @@ async fn an_event_loses_its_payload_if_it_names_the_person() {
     let blank: Vec<_> = ids.iter().map(is_blank).collect();
     assert_eq!(blank, [true, true, true, false, false]);
 }
+
+/// Both take the same locks, in one order.
+#[tokio::test]
+async fn settlements_and_an_erasure_at_once_end_well() {
+    let kit = Kit::create().await;
+    for _ in 0..20 {
+        let mut planned = Vec::new();
+        for _ in 0..8 {
+            let channels = [Channel::InApp, Channel::Email];
+            planned.push(kit.planned("ada", &channels).await);
+        }
+        let effects: Vec<_> = planned
+            .iter()
+            .rev()
+            .flat_map(|(id, deliveries)| {
+                [
+                    kit.arrival(*id, deliveries[0], "ada"),
+                    kit.moved(deliveries[1], Status::Sent),
+                ]
+            })
+            .collect();
+
+        tokio::join!(kit.settle(&effects), erase(&kit, "ada"));
+
+        for (id, _) in planned {
+            assert!(kit.status(id).await != Status::Queued);
+        }
+    }
+}

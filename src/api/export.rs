@@ -16,7 +16,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use store::deliveries::{Attempt, list_attempts, list_deliveries};
 use store::events::{Event, list_events_by_id};
-use store::notifications::{Notification, NotificationFilter, list_notifications};
+use store::history::{self, HistoryFilter};
+use store::notifications::Notification;
 use store::preferences::find_preferences;
 use store::topics::list_topics_of;
 use store::users::find_user;
@@ -35,7 +36,7 @@ use super::view::{DeliveryView, Moment, NotificationView};
 use crate::app::App;
 
 /// Notifications read at once: with contents they can be large.
-const PAGE_ROWS: i64 = 200;
+const PAGE_ROWS: usize = 200;
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -112,9 +113,9 @@ async fn export(
     UserPath(user_id): UserPath,
 ) -> Result<Response<Body>, ApiError> {
     let mut export = Export {
-        filter: NotificationFilter {
+        filter: HistoryFilter {
             user_id: Some(user_id),
-            ..NotificationFilter::default()
+            ..HistoryFilter::default()
         },
         tenant_id: caller.tenant_id,
         before: None,
@@ -148,7 +149,7 @@ async fn export(
 struct Export {
     app: App,
     tenant_id: TenantId,
-    filter: NotificationFilter,
+    filter: HistoryFilter,
     /// The last notification written.
     before: Option<NotificationId>,
 }
@@ -175,9 +176,9 @@ impl Export {
         let preferences = find_preferences(&mut conn, tenant_id, &user_id).await?;
         let topics = list_topics_of(&mut conn, tenant_id, &user_id).await?;
         let head = store::inbox::head(&mut conn, tenant_id, &user_id).await?;
-        let first = list_notifications(&mut conn, tenant_id, &self.filter, None, 1).await?;
+        let first = history::list(&mut conn, tenant_id, &self.filter, None, 1).await?;
         let is_known = user.is_some() || preferences.is_some() || !topics.is_empty();
-        if !is_known && first.is_empty() {
+        if !is_known && first.items.is_empty() {
             return Ok(None);
         }
         Ok(Some(Held {
@@ -197,7 +198,7 @@ impl Export {
     /// The next notifications, and whether they are the last.
     async fn next_page(&mut self) -> Result<(Bytes, bool), StoreError> {
         let mut conn = self.app.store.acquire().await?;
-        let rows = list_notifications(
+        let page = history::list(
             &mut conn,
             &self.tenant_id,
             &self.filter,
@@ -206,10 +207,10 @@ impl Export {
         )
         .await?;
         let is_first = self.before.is_none();
-        let is_last = (rows.len() as i64) < PAGE_ROWS;
-        self.before = rows.last().map(|row| row.id).or(self.before);
+        let is_last = page.next.is_none();
+        self.before = page.next.or(self.before);
         let mut text = String::new();
-        for (index, notification) in whole(&mut conn, rows).await?.into_iter().enumerate() {
+        for (index, notification) in whole(&mut conn, page.items).await?.into_iter().enumerate() {
             if !(is_first && index == 0) {
                 text.push(',');
             }

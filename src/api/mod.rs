@@ -10,6 +10,10 @@ mod export;
 mod health;
 mod inbox;
 mod json;
+pub(crate) mod jwks;
+pub(crate) mod key_use;
+mod keys;
+mod marks;
 mod notifications;
 mod once;
 pub mod openapi;
@@ -18,14 +22,15 @@ mod page;
 mod path;
 mod preferences;
 pub(crate) mod query;
+mod stats;
 mod submit;
 pub mod token;
 mod topics;
 mod users;
 mod view;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,12 +38,13 @@ use utoipa_axum::routes;
 
 use self::error::ApiError;
 use crate::app::App;
+use crate::edge;
 use crate::live;
 
 /// The API over `app`.
 pub fn router(app: App) -> Router {
     let (routes, document) = routes();
-    routes
+    let routes = routes
         .route("/ws", get(live::upgrade))
         .route("/openapi.json", openapi::serve(&document))
         .route("/docs", get(openapi::reader::enter))
@@ -47,7 +53,13 @@ pub fn router(app: App) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
-        .with_state(app)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::watch));
+    // Outermost, so that a page may read refusals too.
+    match edge::cors::layer(&app.config.cors) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+    .with_state(app)
 }
 
 /// Every described route, and their description.
@@ -56,11 +68,14 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(events::routes())
         .merge(notifications::routes())
         .merge(inbox::routes())
+        .merge(marks::routes())
         .merge(outbox::routes())
+        .merge(keys::routes())
         .merge(preferences::routes())
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(stats::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

@@ -128,7 +128,7 @@ impl<const BYTES_MAX: usize> FromRequest<App> for PostBody<BYTES_MAX> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = body::read_json(&parts.headers, body, BYTES_MAX, app).await?;
+        let bytes = body::read_json(&parts, body, BYTES_MAX, app).await?;
         let once = OnceKey::read(&parts, &bytes)?;
         let value = body::parse_json(&bytes)?;
         Ok(Self { value, once })
@@ -207,17 +207,28 @@ impl Work {
 
     /// Keeps the answer, commits, and gives the answer out.
     pub(super) async fn answer<T: Serialize>(
+        self,
+        app: &App,
+        status: StatusCode,
+        view: &T,
+    ) -> Result<Response<Body>, ApiError> {
+        self.answer_kept_as(app, status, view, view).await
+    }
+
+    /// Commits and gives an answer out of which only `kept` is stored: for what is shown once.
+    pub(super) async fn answer_kept_as<T: Serialize>(
         mut self,
         app: &App,
         status: StatusCode,
         view: &T,
+        kept: &T,
     ) -> Result<Response<Body>, ApiError> {
         let body = body::to_json(view)?;
         if let Some((request, fingerprint)) = &self.claim {
             let first = FirstAnswer {
                 fingerprint: *fingerprint,
                 status: status.as_u16(),
-                body: body.clone(),
+                body: body::to_json(kept)?,
             };
             idempotency::keep(&mut self.tx, &[(request, first)], app.clock.now())
                 .await

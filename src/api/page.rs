@@ -127,6 +127,14 @@ impl<T> Page<T> {
         Self { items, next_cursor }
     }
 
+    /// A page whose end the reader knows.
+    pub(crate) fn until(items: Vec<T>, next: Option<Uuid>) -> Self {
+        Self {
+            items,
+            next_cursor: next.map(|id| id.simple().to_string()),
+        }
+    }
+
     /// The same page, with its items as they are shown.
     pub(crate) fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
         Page {

@@ -10,15 +10,18 @@
 //!
 //! # Reading order
 //!
-//! This file and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
+//! This file, [`edge`] and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
 //! what they say onto the tree, [`yaml`] and [`expand`] read the file. [`check`] knows what no
-//! single setting can know.
+//! single setting can know. [`retention`] is what [`upkeep`](crate::upkeep) is told.
 
 pub mod channels;
 mod check;
+mod check_edge;
+pub mod edge;
 mod expand;
 mod load;
 mod page;
+mod retention;
 mod secret;
 mod setting;
 mod sources;
@@ -27,29 +30,17 @@ mod tests;
 mod tree;
 mod yaml;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use channels::{ChannelRetry, RetryConfig, SmtpConfig, WebhookConfig, WorkChannels};
+pub use edge::{AuthConfig, CorsConfig, HttpConfig, LimitsConfig, ProxyHeader};
+pub(crate) use load::read_bounded;
 pub use load::{ConfigError, FILE_DEFAULT, Loaded, SettingView};
 pub use page::page;
 pub use secret::Secret;
 pub use sources::Origin;
 use tree::section;
-
-section! {
-    /// How the HTTP server listens.
-    pub struct HttpConfig {
-        /// The address to listen on. `PORT` replaces the port and opens the address to the
-        /// network, as Procfile platforms expect.
-        pub listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8003),
-        /// How long a connection may take to send a request's headers, and how long it may rest
-        /// between requests.
-        pub header_timeout: Duration = Duration::from_mins(1),
-        /// How long a request's body may take to arrive.
-        pub body_timeout: Duration = Duration::from_mins(1),
-    }
-}
 
 section! {
     /// Where the rows live.
@@ -69,20 +60,6 @@ section! {
 }
 
 section! {
-    /// Who may come in.
-    pub struct AuthConfig {
-        /// Signs and checks user tokens (HS256). Without it every user token is refused.
-        pub jwt_secret: Option<Secret> = None => "JWT_SECRET",
-        /// What a token's `aud` must contain. Unset, `aud` is not looked at.
-        pub jwt_audience: Option<String> = None,
-        /// Whether a socket may authenticate by `?token=`. Such a URL can end up in a proxy's log.
-        pub query_token: bool = true,
-        /// An admin key of tenant `default` that exists from the start.
-        pub bootstrap_api_key: Option<Secret> = None => "POSTRIDER_BOOTSTRAP_API_KEY",
-    }
-}
-
-section! {
     /// How submissions are gathered into transactions.
     pub struct IntakeConfig {
         /// Rows after which a group is committed without waiting for more.
@@ -93,7 +70,7 @@ section! {
         pub committers: usize = 2,
         /// Rows that may wait for their commit. Beyond it a request waits, then gets 503.
         pub pending_rows_max: u32 = 50_000,
-        /// How long notifications are kept. A `send_at` further ahead is refused.
+        /// How long notifications and their deliveries are kept. A `send_at` further ahead is refused.
         pub retention: Duration = Duration::from_hours(90 * 24),
         /// How long a group is tried again while Postgres is away, before its requests get 503.
         pub deadline: Duration = Duration::from_secs(10),
@@ -117,6 +94,34 @@ section! {
 }
 
 section! {
+    /// The feed of each user.
+    pub struct InboxConfig {
+        /// Entries that may be unread. When one more arrives, the oldest counts as read; 0 leaves
+        /// it open.
+        pub unread_max: u32 = 1000,
+    }
+}
+
+section! {
+    /// How long things are kept. Most lie in tables by month, of which a month is dropped once its
+    /// last day is older than this, and no open job or dead letter leads into it.
+    pub struct RetentionConfig {
+        /// Events. Unset, as long as notifications: `intake.retention`.
+        pub events: Option<Duration> = None,
+        /// Attempts with providers. Unset, as long as notifications.
+        pub attempts: Option<Duration> = None,
+        /// Traces of decisions. Unset, as long as notifications.
+        pub traces: Option<Duration> = None,
+        /// The list of what the outbox took. Unset, as long as notifications, and never longer.
+        pub outbox: Option<Duration> = None,
+        /// Entries of users' feeds, each on its own day, and never longer than notifications.
+        pub inbox: Duration = Duration::from_hours(30 * 24),
+        /// Counts of `/v1/stats`.
+        pub stats: Duration = Duration::from_hours(400 * 24),
+    }
+}
+
+section! {
     /// Which jobs this process works on.
     pub struct WorkConfig {
         /// Queues to work on; empty means all. `--queues` wins.
@@ -132,6 +137,9 @@ section! {
         pub outbox: bool = false,
         /// What this process is called where an operator sees it.
         pub node: String = "postrider".to_owned(),
+        /// Where `work` answers `/health` and `/metrics`, such as 0.0.0.0:9100; unset, it listens
+        /// nowhere. `PORT` is not meant for it: that is the API's.
+        pub metrics_listen: Option<SocketAddr> = None,
     }
 }
 
@@ -158,6 +166,9 @@ section! {
     pub struct ShutdownConfig {
         /// How long running requests and jobs may take to end after the first signal.
         pub grace: Duration = Duration::from_secs(5),
+        /// How long the API goes on serving after the first signal, with `/health` at 503 already,
+        /// so that a load balancer stops sending before the door closes.
+        pub drain: Duration = Duration::ZERO,
     }
 }
 
@@ -176,8 +187,12 @@ section! {
         pub http: HttpConfig = HttpConfig::default(),
         pub database: DatabaseConfig = DatabaseConfig::default(),
         pub auth: AuthConfig = AuthConfig::default(),
+        pub cors: CorsConfig = CorsConfig::default(),
+        pub limits: LimitsConfig = LimitsConfig::default(),
         pub intake: IntakeConfig = IntakeConfig::default(),
         pub live: LiveConfig = LiveConfig::default(),
+        pub inbox: InboxConfig = InboxConfig::default(),
+        pub retention: RetentionConfig = RetentionConfig::default(),
         pub work: WorkConfig = WorkConfig::default(),
         pub retry: RetryConfig = RetryConfig::default(),
         pub smtp: SmtpConfig = SmtpConfig::default(),

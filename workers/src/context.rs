@@ -10,6 +10,7 @@ use channels::Channels;
 use domain::{RetryPolicies, TemplateNames};
 use queue::{Chance, Clock};
 use render::Templates;
+use store::settlement::Limits;
 
 /// What the handlers of one process share. Cheap to clone.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ pub struct Context {
     pub(crate) template_names: Arc<TemplateNames>,
     pub(crate) channels: Channels,
     pub(crate) retries: Arc<RetryPolicies>,
+    pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     chance: Chance,
 }
@@ -34,6 +36,7 @@ impl Context {
             template_names,
             channels,
             retries: Arc::default(),
+            limits: Limits::default(),
             clock,
             chance: Chance::system(),
         }
@@ -43,6 +46,13 @@ impl Context {
     #[must_use]
     pub fn retrying(mut self, retries: RetryPolicies) -> Self {
         self.retries = Arc::new(retries);
+        self
+    }
+
+    /// Changes what settlements keep to.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

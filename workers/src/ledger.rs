@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use queue::{Bell, Clock, Connection, Effects, Lease};
 use store::Effect;
-use store::settlement::{Applied, StatusMove, apply};
+use store::settlement::{Applied, Limits, StatusMove, apply_within};
 use tracing::info;
 
 use crate::burial;
@@ -16,6 +16,7 @@ pub const INBOX_CHANGED: &str = "inbox_changed";
 pub(crate) struct Ledger {
     pub(crate) bell: Bell,
     pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
 }
 
 impl Effects for Ledger {
@@ -27,7 +28,7 @@ impl Effects for Ledger {
         db: &mut Connection,
         effects: &[&Effect],
     ) -> Result<Applied, queue::DatabaseError> {
-        apply(db, effects.iter().copied()).await
+        apply_within(db, effects.iter().copied(), self.limits).await
     }
 
     fn committed(&self, applied: Applied) {

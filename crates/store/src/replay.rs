@@ -5,8 +5,8 @@ use domain::{DeliveryId, NotificationId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::error::during;
+use crate::{StoreError, stats};
 
 /// A delivery whose job an operator has replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub async fn reopen_deliveries(
     sorted.sort_unstable_by_key(|row| row.delivery_id);
     let ids: Vec<Uuid> = sorted.iter().map(|row| row.delivery_id.as_uuid()).collect();
     let jobs: Vec<Uuid> = sorted.iter().map(|row| row.job_id).collect();
-    sqlx::query!(
+    let reopened = sqlx::query_scalar!(
         "with locked as materialized (
              select delivery.id from deliveries as delivery
              where delivery.id = any($1) and delivery.status = 'failed'
@@ -44,19 +44,21 @@ pub async fn reopen_deliveries(
              set status = 'queued', error = null, job_id = replay.job_id, updated_at = $3
              from unnest($1::uuid[], $2::uuid[]) as replay (id, job_id), locked
              where delivery.id = replay.id and locked.id = replay.id
-             returning delivery.notification_id
+             returning delivery.id, delivery.notification_id
+         ), notified as (
+             update notifications as notification
+             set status = 'queued', updated_at = $3
+             where notification.id in (select notification_id from reopened)
          )
-         update notifications as notification
-         set status = 'queued', updated_at = $3
-         where notification.id in (select notification_id from reopened)",
+         select id from reopened",
         &ids,
         &jobs,
         now,
     )
-    .execute(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(during("reopen deliveries"))?;
-    Ok(())
+    stats::reopened(connection, &reopened).await
 }
 
 /// Reopens direct sends that failed before they were routed, in the transaction that makes their

@@ -223,10 +223,11 @@ async fn what_a_user_does_not_want_ends_as_suppressed_and_the_trace_names_the_ro
     let ran = run_to_the_end(job, &mut connection, &cx).await;
 
     assert_eq!(ran, ["route"]);
-    let filter = notifications::NotificationFilter::default();
-    let stored = notifications::list_notifications(&mut connection, &tenant, &filter, None, 10)
+    let filter = store::history::HistoryFilter::default();
+    let stored = store::history::list(&mut connection, &tenant, &filter, None, 10)
         .await
         .unwrap()
+        .items
         .remove(0);
     assert_eq!(stored.status, Status::Suppressed);
     assert_eq!(stored.locale.as_deref(), Some("de"));

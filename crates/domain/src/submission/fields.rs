@@ -290,6 +290,15 @@ impl Fields {
         }
         self.errors
     }
+
+    /// Answers `value` if there was nothing wrong with what was asked for, whatever else is there.
+    pub(crate) fn finish_open<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+        if self.errors.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.errors)
+        }
+    }
 }
 
 /// Writes `name` as one token of a pointer that can be shown.

@@ -4,6 +4,7 @@
 //! header made from it cannot be broken into two. All problems of a body are reported together,
 //! each with a pointer to its field.
 
+mod cloud_event;
 mod event;
 pub(crate) mod fields;
 pub(crate) mod json;

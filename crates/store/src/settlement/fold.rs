@@ -3,12 +3,13 @@
 //! One row is updated once per statement, so two effects of one delivery, an attempt and the move
 //! that follows from it, must be one change before anything is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, Message, NotificationId, Status, TraceStep};
 use uuid::Uuid;
 
+use super::count::Facts;
 use crate::effect::{
     DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
 };
@@ -128,6 +129,21 @@ impl<'a> Sorted<'a> {
         sorted
     }
 
+    /// The direct sends among the `routed` rows that count as emitted: not those that an operator's
+    /// cancel or a burial ended before they were routed.
+    pub(super) fn emitted(&self, routed: &[(NotificationId, Facts)]) -> Vec<NotificationId> {
+        let moved: HashSet<_> = routed.iter().map(|(id, _)| *id).collect();
+        let is_emitted = |row: &&Routed<'_>| {
+            let is_undone = matches!(row.status, Status::Cancelled | Status::Failed);
+            moved.contains(&row.id) && (row.delivery_count > 0 || !is_undone)
+        };
+        self.routed
+            .iter()
+            .filter(is_emitted)
+            .map(|row| row.id)
+            .collect()
+    }
+
     /// The deliveries that are changed, sorted, each once.
     pub(super) fn changed_ids(&self) -> Vec<Uuid> {
         let mut ids: Vec<_> = self
@@ -148,6 +164,8 @@ pub(super) struct DeliveryRow<'a> {
     pub(super) notification_id: NotificationId,
     pub(super) channel: Channel,
     pub(super) status: Status,
+    /// Where it stood when it was locked.
+    pub(super) was: Status,
     pub(super) attempts: u16,
     pub(super) seq: Option<i64>,
     pub(super) provider: Option<&'a str>,
@@ -173,6 +191,7 @@ impl DeliveryRow<'_> {
             notification_id,
             channel,
             status,
+            was: status,
             attempts,
             seq: None,
             provider: None,

@@ -6,15 +6,19 @@
     reason = "tests read the clock, and stop at the first surprise"
 )]
 
+mod api_keys;
 mod connect;
 mod erase;
 mod events;
+mod history;
 mod inbox;
 mod kit;
 mod notifications;
 mod partitions;
 mod people;
 mod plans;
+mod reading;
 mod settlement;
 mod siblings;
+mod stats;
 mod topics;

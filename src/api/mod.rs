@@ -1,9 +1,12 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
 mod admin;
+mod admin_view;
 pub mod auth;
 mod batch;
 mod body;
+mod cancel;
+mod dead_letters;
 pub(crate) mod error;
 mod events;
 mod export;
@@ -22,6 +25,8 @@ mod page;
 mod path;
 mod preferences;
 pub(crate) mod query;
+mod queues;
+mod replays;
 mod stats;
 mod submit;
 pub mod token;
@@ -67,9 +72,13 @@ fn routes() -> (Router<App>, OpenApi) {
     let mut routes = OpenApiRouter::new()
         .merge(events::routes())
         .merge(notifications::routes())
+        .merge(cancel::routes())
         .merge(inbox::routes())
         .merge(marks::routes())
         .merge(outbox::routes())
+        .merge(dead_letters::routes())
+        .merge(replays::routes())
+        .merge(queues::routes())
         .merge(keys::routes())
         .merge(preferences::routes())
         .merge(users::routes())

@@ -67,7 +67,8 @@ impl NamedPageQuery {
     }
 }
 
-fn limit(query: &mut Query) -> u32 {
+/// The limit alone, for a list with a cursor of its own.
+pub(crate) fn limit(query: &mut Query) -> u32 {
     query
         .parsed("limit", "must be a number from 1 to 1000", |text| {
             text.parse()

@@ -8,8 +8,9 @@
 //!
 //! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message`, with the
 //! `mail` in it, and `trace` are what is stored. `submission` is what may come in, `preference` what
-//! people want, `routing` decides who hears of it and how, and `retry` when to try again. `role` is
-//! what a credential may do, and `feed` names a wake-up.
+//! people want, `routing` decides who hears of it and how, `retry` when to try again, and `replay`
+//! what an operator may have tried again. `role` is what a credential may do, and `feed` names a
+//! wake-up.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod address;
@@ -22,6 +23,7 @@ mod message;
 mod preference;
 mod priority;
 mod recipient;
+mod replay;
 mod retry;
 mod role;
 mod routing;
@@ -31,7 +33,7 @@ mod trace;
 
 pub use channel::Channel;
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, TenantId, UserId};
+pub use id::{DeliveryId, EventId, NotificationId, ReplayId, TenantId, UserId};
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
@@ -40,6 +42,7 @@ pub use preference::{
 };
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
+pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
@@ -49,6 +52,6 @@ pub use routing::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    TopicSubmission, UserSubmission, parse_members,
+    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
 };
 pub use trace::TraceStep;

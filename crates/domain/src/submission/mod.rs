@@ -9,6 +9,7 @@ mod event;
 pub(crate) mod fields;
 pub(crate) mod json;
 mod notification;
+mod replay;
 mod topic;
 mod user;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub use event::EventSubmission;
 pub use notification::NotificationSubmission;
+pub use replay::ReplaySubmission;
 pub use topic::{TopicSubmission, parse_members};
 pub use user::UserSubmission;
 

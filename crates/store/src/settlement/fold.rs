@@ -6,7 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, Message, NotificationId, Status, TraceStep};
+use domain::{
+    Channel, DeliveryId, Message, NotificationId, ReplayId, ReplayState, Status, TraceStep,
+};
 use uuid::Uuid;
 
 use super::count::Facts;
@@ -24,6 +26,7 @@ pub(super) struct Sorted<'a> {
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
 /// A direct send that was routed.
@@ -124,6 +127,11 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::ReplayEnded {
+                    replay_id,
+                    state,
+                    at,
+                } => sorted.ended_replays.push((*replay_id, *state, *at)),
             }
         }
         sorted

@@ -8,7 +8,7 @@
 
 pub(super) mod bodies;
 pub(super) mod people;
-mod problems;
+pub(super) mod problems;
 pub(super) mod reader;
 pub(super) mod words;
 

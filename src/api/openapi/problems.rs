@@ -8,7 +8,7 @@ use utoipa::openapi::{Components, Content, ContentBuilder, Ref, RefOr};
 /// A refusal (RFC 9457).
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only described; `ApiError` writes the real one")]
-struct Problem {
+pub(in crate::api) struct Problem {
     /// Stable; made for programs.
     #[schema(example = "urn:postrider:problem:invalid")]
     r#type: String,

@@ -43,17 +43,14 @@ pub async fn run(app: App, listener: TcpListener) {
         let Some((stream, peer)) = accept(&listener, &door.lifetime).await else {
             return;
         };
-        match connections.take(peer.0) {
-            Some(place) => {
-                let serving = door.clone().serve(stream, peer, place);
-                app.lifetime.requests.spawn(serving);
-            }
-            None => {
-                app.metrics.refused(Refused::Connections);
-                let connections = connections.clone();
-                let telling = async move { connections.turn_away(stream).await };
-                app.lifetime.requests.spawn(telling);
-            }
+        if let Some(place) = connections.take(peer.0) {
+            let serving = door.clone().serve(stream, peer, place);
+            app.lifetime.requests.spawn(serving);
+        } else {
+            app.metrics.refused(Refused::Connections);
+            let connections = connections.clone();
+            let telling = async move { connections.turn_away(stream).await };
+            app.lifetime.requests.spawn(telling);
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Tenants, their keys, and their users.
 
-use chrono::TimeDelta;
-use domain::{Addresses, Role, TenantId};
+use domain::{Addresses, TenantId};
 use serde_json::json;
 use store::tenants::{insert_tenant, list_tenants};
 use store::users::{User, find_user, list_users_by_id, upsert_user};
-use uuid::Uuid;
 
 use crate::kit::Kit;
 

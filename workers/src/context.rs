@@ -11,6 +11,8 @@ use domain::{RetryPolicies, TemplateNames};
 use queue::{Chance, Clock};
 use render::Templates;
 
+use crate::metrics::DeliveryMetrics;
+
 /// What the handlers of one process share. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -19,6 +21,7 @@ pub struct Context {
     pub(crate) channels: Channels,
     pub(crate) retries: Arc<RetryPolicies>,
     pub(crate) clock: Clock,
+    pub(crate) metrics: Option<DeliveryMetrics>,
     chance: Chance,
 }
 
@@ -32,6 +35,7 @@ impl Context {
             channels,
             retries: Arc::default(),
             clock,
+            metrics: None,
             chance: Chance::system(),
         }
     }
@@ -40,6 +44,13 @@ impl Context {
     #[must_use]
     pub fn retrying(mut self, retries: RetryPolicies) -> Self {
         self.retries = Arc::new(retries);
+        self
+    }
+
+    /// Counts what becomes of deliveries.
+    #[must_use]
+    pub fn counting(mut self, metrics: DeliveryMetrics) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 

@@ -10,7 +10,7 @@
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
 //! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
 //! never answers. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
-//! answer.
+//! answer, and [`metrics`] counts it.
 
 mod burial;
 mod cancel;
@@ -21,6 +21,7 @@ mod delivery;
 mod ledger;
 mod limits;
 mod loading;
+mod metrics;
 mod noop;
 pub mod providers;
 pub mod queues;
@@ -38,6 +39,7 @@ pub use deliver::Deliver;
 pub use delivery::urgency;
 pub use ledger::INBOX_CHANGED;
 pub use limits::WorkerLimits;
+pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
 pub use render::Render;

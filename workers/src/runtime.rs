@@ -63,6 +63,7 @@ pub fn start(parts: Parts) -> Running {
         effects: Ledger {
             bell: parts.bell.clone(),
             clock: parts.clock,
+            metrics: context.metrics.clone(),
         },
         bell: parts.bell,
         heard: parts.heard,

@@ -8,6 +8,7 @@ use prometheus::{
 
 use crate::finish::Exit;
 use crate::lease::Lease;
+use crate::rate::Rates;
 
 /// Seconds: from a millisecond to a minute.
 const SECONDS: [f64; 12] = [
@@ -26,6 +27,7 @@ pub struct Metrics {
     settlements_retried: IntCounter,
     leases_lost: IntCounter,
     taken_over: IntCounterVec,
+    rates: Rates,
 }
 
 impl Metrics {
@@ -80,6 +82,10 @@ impl Metrics {
                 ),
                 &["queue"],
             )?,
+            rates: Rates::new(
+                "notification_queue_processing_rate",
+                "Attempts of a queue that this process ended per second, over the last minute.",
+            )?,
         };
         registry.register(Box::new(metrics.claimed.clone()))?;
         registry.register(Box::new(metrics.finished.clone()))?;
@@ -90,6 +96,7 @@ impl Metrics {
         registry.register(Box::new(metrics.settlements_retried.clone()))?;
         registry.register(Box::new(metrics.leases_lost.clone()))?;
         registry.register(Box::new(metrics.taken_over.clone()))?;
+        registry.register(Box::new(metrics.rates.clone()))?;
         Ok(metrics)
     }
 
@@ -99,6 +106,7 @@ impl Metrics {
         self.wait_seconds.with_label_values(&[queue]);
         self.run_seconds.with_label_values(&[queue, kind]);
         self.taken_over.with_label_values(&[queue]);
+        self.rates.expect(queue);
         for outcome in ["completed", "returned", "buried"] {
             self.finished.with_label_values(&[queue, kind, outcome]);
         }
@@ -137,6 +145,7 @@ impl Metrics {
         self.finished
             .with_label_values(&[lease.queue.as_str(), &lease.kind, outcome])
             .inc();
+        self.rates.ended(&lease.queue, 1);
     }
 
     pub(crate) fn settled(&self, jobs: usize, lost: usize, elapsed: Duration) {

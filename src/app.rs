@@ -35,6 +35,8 @@ pub struct Parts {
     pub registry: Registry,
     pub intake: Intake,
     pub lifetime: Lifetime,
+    /// Rung after a commit that has brought jobs.
+    pub(crate) bell: Bell,
     pub(crate) templates: Arc<Templates>,
     pub(crate) hub: Hub,
     pub(crate) keys: ApiKeys,
@@ -84,7 +86,7 @@ impl App {
         let intake = Intake::open(
             &config.intake,
             store.clone(),
-            bell,
+            bell.clone(),
             clock.clone(),
             metrics.clone(),
             &lifetime,
@@ -113,6 +115,7 @@ impl App {
             registry,
             intake,
             lifetime,
+            bell,
             templates,
             hub,
             keys: ApiKeys::default(),

@@ -7,7 +7,8 @@
 //!
 //! [`config`], then a request's way: [`server`], [`edge`], [`api`], [`intake`]. [`live`] is the way back: a
 //! committed notification to its sockets. [`cli`] starts the roles, [`up`] keeps the private
-//! Postgres of one of them, [`shutdown`] says in which order things stop.
+//! Postgres of one of them, [`upkeep`] looks after the tables, [`shutdown`] says in which order
+//! things stop.
 
 pub mod api;
 pub mod app;
@@ -15,6 +16,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 mod edge;
+mod erasure;
 mod health;
 pub mod intake;
 mod keys;
@@ -25,3 +27,4 @@ pub mod server;
 pub mod shutdown;
 pub mod telemetry;
 pub mod up;
+pub mod upkeep;

@@ -6,7 +6,8 @@ use axum::http::{Response, StatusCode};
 use domain::{FieldError, NotificationId, UserId};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::inbox::Ack;
+use store::audit::AuditEntry;
+use store::reading::Ack;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,7 +15,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
-use super::once::{self, Begun, PostBody};
+use super::once::{self, Begun, PostBody, Work};
 use super::openapi::bodies::AckBody;
 use super::query::Query;
 use crate::app::App;
@@ -34,7 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// How many are unread.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Unread {
-    unread: i64,
+    pub(super) unread: i64,
 }
 
 /// Mark notifications of the feed as read.
@@ -61,6 +62,8 @@ pub(super) async fn acknowledge(
     let acked = live::acknowledge(&mut work, &reader, &ack, app.clock.now())
         .await
         .map_err(ApiError::from_store)?;
+    let subject = reader.user_id.as_str().to_owned();
+    audit(&mut work, &app, &caller, &reader, "feed.read", &subject).await?;
     let unread = Unread {
         unread: acked.unread,
     };
@@ -91,6 +94,33 @@ pub(super) async fn unread_count(
             unread: head.unread,
         },
     ))
+}
+
+/// Notes what an admin did to a user's feed. What users do to their own is theirs alone.
+pub(super) async fn audit(
+    work: &mut Work,
+    app: &App,
+    caller: &Caller,
+    reader: &Reader,
+    action: &str,
+    subject: &str,
+) -> Result<(), ApiError> {
+    if caller.user_id.as_ref() == Some(&reader.user_id) {
+        return Ok(());
+    }
+    let now = app.clock.now();
+    let entry = AuditEntry {
+        audit_id: queue::uuid_at(now),
+        at: now,
+        tenant_id: caller.tenant_id.clone(),
+        actor: caller.actor(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail: None,
+    };
+    store::audit::record(work, &[entry])
+        .await
+        .map_err(ApiError::from_store)
 }
 
 /// Whose feed it is about: the caller's, or the one of `?user_id=` for an admin key.

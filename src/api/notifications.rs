@@ -8,15 +8,17 @@ use axum::extract::{RawPathParams, State};
 use axum::http::{Response, StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Channel, DeliveryId, FieldError, NotificationId, NotificationSubmission, Status, TenantId,
-    UserId,
+    Channel, DeliveryId, FieldError, NotificationId, NotificationSubmission, Role, Status,
+    TenantId, UserId,
 };
 use queue::JobId;
 use serde::Serialize;
 use serde_json::Value;
 use store::StoreError;
 use store::deliveries::{Attempt, Delivery};
-use store::notifications::{Notification, NotificationFilter};
+use store::history::HistoryFilter;
+use store::inbox::Entry;
+use store::notifications::Notification;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -146,7 +148,9 @@ fn read(
 
 /// List notifications, newest first.
 ///
-/// A user sees their own; the role `read` sees the tenant's.
+/// A user sees their own, without what they archived; the role `read` sees the tenant's. A page
+/// looks at 10 000 notifications at most: with filters it may have fewer items than `limit`, or
+/// none, and still a `next_cursor`.
 #[utoipa::path(
     get, path = "/v1/notifications", tag = "Look up", operation_id = "list_notifications",
     params(
@@ -155,6 +159,8 @@ fn read(
         ("channel" = Option<ChannelWord>, Query, description = "Those with a delivery over it."),
         ("category" = Option<String>, Query),
         ("unread" = Option<bool>, Query, description = "Only what waits unread in the feed."),
+        ("archived" = Option<bool>, Query,
+         description = "Only what was archived, or only the rest: for users the default."),
         ("since" = Option<String>, Query, format = DateTime, description = "Created then or later."),
         ("until" = Option<String>, Query, format = DateTime, description = "Created before then."),
         PageParams,
@@ -168,7 +174,10 @@ pub(super) async fn list(
 ) -> Result<Json<Page<NotificationView>>, ApiError> {
     let page = PageQuery::read(&mut query);
     let asked_for = query.text("user_id").map(UserId::from);
-    let filter = NotificationFilter {
+    let flag = |text: &str| text.parse().ok();
+    // A service looks at what happened, a user at what is there.
+    let archived_default = (!caller.may(Role::Read)).then_some(false);
+    let filter = HistoryFilter {
         user_id: caller.readable(asked_for)?,
         status: query.parsed(
             "status",
@@ -178,25 +187,43 @@ pub(super) async fn list(
         channel: query.parsed("channel", "must be a channel such as email", Channel::parse),
         category: query.text("category"),
         is_unread: query
-            .parsed("unread", "must be true or false", |text| text.parse().ok())
+            .parsed("unread", "must be true or false", flag)
             .unwrap_or(false),
+        is_archived: query
+            .parsed("archived", "must be true or false", flag)
+            .or(archived_default),
         since: query.time("since"),
         until: query.time("until"),
     };
     query.finish()?;
     let before = page.after.map(NotificationId::from);
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
-    let rows = store::notifications::list_notifications(
-        &mut conn,
-        &caller.tenant_id,
-        &filter,
-        before,
-        i64::from(page.limit) + 1,
-    )
-    .await
-    .map_err(ApiError::from_store)?;
-    let page = Page::new(rows, page.limit, |row| row.id.as_uuid());
-    Ok(Json(StatusCode::OK, page.map(NotificationView::of)))
+    let tenant_id = &caller.tenant_id;
+    let found = store::history::list(&mut conn, tenant_id, &filter, before, page.limit as usize)
+        .await
+        .map_err(ApiError::from_store)?;
+    let ids: Vec<_> = found.items.iter().map(|row| row.id).collect();
+    let mut entries = entries(&mut conn, &ids).await?;
+    let items = found.items.into_iter().map(|row| {
+        let entry = entries.remove(&row.id);
+        NotificationView::of(row).with_entry(entry)
+    });
+    let page = Page::until(items.collect(), found.next.map(NotificationId::as_uuid));
+    Ok(Json(StatusCode::OK, page))
+}
+
+/// What notifications have in their users' feeds.
+async fn entries(
+    conn: &mut store::Connection,
+    ids: &[NotificationId],
+) -> Result<HashMap<NotificationId, Entry>, ApiError> {
+    let entries = store::inbox::list_entries(conn, ids)
+        .await
+        .map_err(ApiError::from_store)?;
+    Ok(entries
+        .into_iter()
+        .map(|entry| (entry.notification_id, entry))
+        .collect())
 }
 
 /// Show a notification with its deliveries and their attempts.
@@ -213,6 +240,7 @@ pub(super) async fn show(
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
     let notification = find(&mut conn, &caller, params).await?;
     let id = notification.id;
+    let entry = entries(&mut conn, &[id]).await?.remove(&id);
     let mut deliveries = store::deliveries::list_deliveries(&mut conn, &[id])
         .await
         .map_err(ApiError::from_store)?;
@@ -223,10 +251,8 @@ pub(super) async fn show(
     let attempts = store::deliveries::list_attempts(&mut conn, &delivery_ids)
         .await
         .map_err(ApiError::from_store)?;
-    Ok(Json(
-        StatusCode::OK,
-        whole(notification, deliveries, attempts),
-    ))
+    let shown = whole(notification, deliveries, attempts).with_entry(entry);
+    Ok(Json(StatusCode::OK, shown))
 }
 
 /// Show every decision about a notification, in order.
@@ -257,18 +283,22 @@ async fn find(
 ) -> Result<Notification, ApiError> {
     let readable = caller.readable(None)?;
     let not_found = || ApiError::not_found("there is no such notification");
-    let params = params.map_err(|_not_utf8| not_found())?;
-    let id: NotificationId = params
-        .iter()
-        .find_map(|(name, value)| (name == "id").then(|| value.parse().ok()))
-        .flatten()
-        .ok_or_else(not_found)?;
+    let id = id_of(params).ok_or_else(not_found)?;
     store::notifications::find_notification(conn, &caller.tenant_id, id)
         .await
         .map_err(ApiError::from_store)?
         // Another user's looks exactly like one that never was.
         .filter(|found| readable.is_none_or(|user_id| user_id == found.user_id))
         .ok_or_else(not_found)
+}
+
+/// The id in a path; `None` where it can be none.
+pub(super) fn id_of(
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Option<NotificationId> {
+    let params = params.ok()?;
+    let (_, value) = params.iter().find(|(name, _)| *name == "id")?;
+    value.parse().ok()
 }
 
 /// Shows `sending` where a delivery's job runs. It is not stored: a row per attempt would be
@@ -302,7 +332,7 @@ async fn show_sending(
 }
 
 /// A notification with its deliveries and their attempts.
-fn whole(
+pub(super) fn whole(
     notification: Notification,
     deliveries: Vec<Delivery>,
     attempts: Vec<Attempt>,

@@ -8,6 +8,7 @@ use domain::{
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use store::deliveries::{Attempt, Delivery};
+use store::inbox::Entry;
 use store::notifications::Notification;
 use store::outbox::OutboxItem;
 use store::traces::TraceEntry;
@@ -20,6 +21,12 @@ use super::openapi::words::{AttemptWord, ChannelWord, PriorityWord, StatusWord, 
 /// A moment as the contract writes it: RFC 3339, UTC, with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Moment(pub(super) DateTime<Utc>);
+
+impl Moment {
+    pub(super) fn at(moment: DateTime<Utc>) -> Self {
+        Self(moment)
+    }
+}
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -63,6 +70,11 @@ pub(super) struct NotificationView {
     updated_at: Moment,
     send_at: Option<Moment>,
     expires_at: Option<Moment>,
+    /// Marked as a test: every channel of it went to the outbox.
+    is_test: bool,
+    /// What its user has of it in the feed; null if nothing arrived there, or not any more.
+    #[schema(required)]
+    in_app: Option<EntryView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<Vec<DeliveryView>>,
 }
@@ -87,13 +99,50 @@ impl NotificationView {
             updated_at: Moment(row.updated_at),
             send_at: row.send_at.map(Moment),
             expires_at: row.expires_at.map(Moment),
+            is_test: row.is_test,
+            in_app: None,
             deliveries: None,
         }
+    }
+
+    pub(super) fn with_entry(mut self, entry: Option<Entry>) -> Self {
+        self.in_app = entry.map(EntryView::of);
+        self
     }
 
     pub(super) fn with_deliveries(mut self, deliveries: Vec<DeliveryView>) -> Self {
         self.deliveries = Some(deliveries);
         self
+    }
+}
+
+/// An entry of a feed, with what its user did about it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Entry)]
+pub(super) struct EntryView {
+    /// Its number in the feed.
+    seq: i64,
+    title: Option<String>,
+    message: String,
+    /// What the template set.
+    #[schema(value_type = Option<Object>)]
+    data: Option<Value>,
+    seen_at: Option<Moment>,
+    read_at: Option<Moment>,
+    archived_at: Option<Moment>,
+}
+
+impl EntryView {
+    fn of(row: Entry) -> Self {
+        Self {
+            seq: row.seq,
+            title: row.title,
+            message: row.message,
+            data: row.data,
+            seen_at: row.reading.seen_at.map(Moment),
+            read_at: row.reading.read_at.map(Moment),
+            archived_at: row.reading.archived_at.map(Moment),
+        }
     }
 }
 
@@ -126,7 +175,7 @@ impl DeliveryView {
             provider: row.provider,
             error: row.error,
             seq: row.seq,
-            read_at: row.read_at.map(Moment),
+            read_at: row.reading.read_at.map(Moment),
             created_at: Moment(row.created_at),
             updated_at: Moment(row.updated_at),
             attempts: attempts.into_iter().map(AttemptView::of).collect(),

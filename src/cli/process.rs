@@ -9,22 +9,20 @@ use prometheus::Registry;
 use queue::{Bell, Clock, Database, Listener};
 use render::Templates;
 use store::api_keys::NewApiKey;
-use store::{Store, StoreError, StoreOptions};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use store::{Store, StoreOptions};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::app::{App, Surroundings};
 use crate::config::{Config, Secret};
 use crate::shutdown::Lifetime;
+use crate::upkeep::Upkeep;
 
 /// How long a start waits for Postgres: processes of one deployment start in any order.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause between two tries to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
-
-/// How often the tables are looked after. Partitions are made two months ahead.
-const UPKEEP_INTERVAL: Duration = Duration::from_hours(6);
 
 /// A process that is being put together.
 pub(super) struct Process {
@@ -75,10 +73,11 @@ impl Process {
         .context("could not register the metrics")
     }
 
-    /// Starts what every role needs once all have subscribed: bell, listener, partitions. Answers
+    /// Starts what every role needs once all have subscribed: bell, listener, upkeep. Answers
     /// the store, to be closed at the end.
     pub(super) fn start_ground(self) -> Store {
         let Self {
+            config,
             database,
             store,
             clock,
@@ -94,9 +93,13 @@ impl Process {
         lifetime
             .tasks
             .spawn(listener.run(database, closing.clone()));
-        lifetime
-            .tasks
-            .spawn(keep_tables(store.clone(), clock, lifetime.clone()));
+        let upkeep = Upkeep {
+            store: store.clone(),
+            clock,
+            keeping: config.keeping(),
+            stopping: lifetime.stopping.clone(),
+        };
+        lifetime.tasks.spawn(upkeep.run());
         store
     }
 }
@@ -169,40 +172,5 @@ pub(super) async fn ensure_admin_key(
         .await
         .context("could not create the bootstrap API key; run `postrider migrate` first")?;
     tx.commit().await?;
-    Ok(())
-}
-
-/// Looks after the tables for as long as the process lives: partitions of the coming months are
-/// made, keys that have expired are removed. Every process does, for it is safe to do twice.
-async fn keep_tables(store: Store, clock: Clock, lifetime: Lifetime) {
-    let mut ticks = interval(UPKEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = lifetime.stopping.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Err(error) = upkeep(&store, &clock, &lifetime).await {
-            warn!(
-                error = queue::describe(&error),
-                "upkeep of the tables failed"
-            );
-        }
-    }
-}
-
-async fn upkeep(store: &Store, clock: &Clock, lifetime: &Lifetime) -> Result<(), StoreError> {
-    let mut tx = store.begin().await?;
-    store::partitions::ensure(&mut tx, clock.now()).await?;
-    tx.commit().await?;
-    // In short transactions, until nothing is left or the process stops.
-    while !lifetime.stopping.is_cancelled() {
-        let mut tx = store.begin().await?;
-        let pruned = store::keys::prune_expired(&mut tx, clock.now()).await?;
-        tx.commit().await?;
-        if pruned == 0 {
-            break;
-        }
-    }
     Ok(())
 }

@@ -113,7 +113,10 @@ fn lookout(process: &Process) -> axum::Router {
 fn context(config: &Config, templates: &Arc<Templates>, clock: &Clock) -> anyhow::Result<Context> {
     let context = Context::try_new(Arc::clone(templates), providers(config)?, clock.clone())
         .context("could not set up the channels")?;
-    Ok(context.retrying(config.retry_policies()))
+    let limits = store::settlement::Limits {
+        unread_max: config.inbox.unread_max,
+    };
+    Ok(context.retrying(config.retry_policies()).within(limits))
 }
 
 /// Sets up the channels as a worker would at its start, and lets go of them. Nothing is connected.

@@ -12,7 +12,7 @@
 //!
 //! This file, [`edge`] and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
 //! what they say onto the tree, [`yaml`] and [`expand`] read the file. [`check`] knows what no
-//! single setting can know.
+//! single setting can know. [`retention`] is what [`upkeep`](crate::upkeep) is told.
 
 pub mod channels;
 mod check;
@@ -21,6 +21,7 @@ pub mod edge;
 mod expand;
 mod load;
 mod page;
+mod retention;
 mod secret;
 mod setting;
 mod sources;
@@ -69,7 +70,7 @@ section! {
         pub committers: usize = 2,
         /// Rows that may wait for their commit. Beyond it a request waits, then gets 503.
         pub pending_rows_max: u32 = 50_000,
-        /// How long notifications are kept. A `send_at` further ahead is refused.
+        /// How long notifications and their deliveries are kept. A `send_at` further ahead is refused.
         pub retention: Duration = Duration::from_hours(90 * 24),
         /// How long a group is tried again while Postgres is away, before its requests get 503.
         pub deadline: Duration = Duration::from_secs(10),
@@ -89,6 +90,34 @@ section! {
         pub poll_interval: Duration = Duration::from_secs(1),
         /// How often a quiet socket is pinged. Two unanswered pings close it.
         pub ping_interval: Duration = Duration::from_secs(30),
+    }
+}
+
+section! {
+    /// The feed of each user.
+    pub struct InboxConfig {
+        /// Entries that may be unread. When one more arrives, the oldest counts as read; 0 leaves
+        /// it open.
+        pub unread_max: u32 = 1000,
+    }
+}
+
+section! {
+    /// How long things are kept. Most lie in tables by month, of which a month is dropped once its
+    /// last day is older than this, and no open job or dead letter leads into it.
+    pub struct RetentionConfig {
+        /// Events. Unset, as long as notifications: `intake.retention`.
+        pub events: Option<Duration> = None,
+        /// Attempts with providers. Unset, as long as notifications.
+        pub attempts: Option<Duration> = None,
+        /// Traces of decisions. Unset, as long as notifications.
+        pub traces: Option<Duration> = None,
+        /// The list of what the outbox took. Unset, as long as notifications, and never longer.
+        pub outbox: Option<Duration> = None,
+        /// Entries of users' feeds, each on its own day, and never longer than notifications.
+        pub inbox: Duration = Duration::from_hours(30 * 24),
+        /// Counts of `/v1/stats`.
+        pub stats: Duration = Duration::from_hours(400 * 24),
     }
 }
 
@@ -162,6 +191,8 @@ section! {
         pub limits: LimitsConfig = LimitsConfig::default(),
         pub intake: IntakeConfig = IntakeConfig::default(),
         pub live: LiveConfig = LiveConfig::default(),
+        pub inbox: InboxConfig = InboxConfig::default(),
+        pub retention: RetentionConfig = RetentionConfig::default(),
         pub work: WorkConfig = WorkConfig::default(),
         pub retry: RetryConfig = RetryConfig::default(),
         pub smtp: SmtpConfig = SmtpConfig::default(),

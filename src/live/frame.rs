@@ -6,7 +6,7 @@ use axum::extract::ws::Utf8Bytes;
 use domain::NotificationId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::inbox::Ack;
+use store::reading::Ack;
 
 /// What the server says.
 #[derive(Debug, Serialize)]

@@ -8,8 +8,6 @@ pub(crate) mod frame;
 pub(crate) mod hub;
 mod session;
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
@@ -17,7 +15,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, Response, header};
 use chrono::{DateTime, Utc};
 use domain::NotificationId;
-use store::inbox::Ack;
+use store::reading::{Ack, Mark, Marked};
 use store::{Connection, StoreError};
 
 use self::hub::Reader;
@@ -45,13 +43,6 @@ const READ_BUFFER_BYTES: usize = 4096;
 /// in a batch of 16 MiB may be nearly all of it, and grows where numbers are written anew. Frames
 /// are written one at a time, so this is a bound, not a buffer.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What an ack changed.
-#[derive(Debug)]
-pub(crate) struct Acked {
-    pub(crate) read: Arc<[NotificationId]>,
-    pub(crate) unread: i64,
-}
 
 /// Open the live feed (WebSocket).
 ///
@@ -141,18 +132,28 @@ pub(crate) async fn acknowledge(
     reader: &Reader,
     ack: &Ack,
     now: DateTime<Utc>,
-) -> Result<Acked, StoreError> {
+) -> Result<Marked, StoreError> {
     let Reader { tenant_id, user_id } = reader;
-    let result = store::inbox::ack(connection, tenant_id, user_id, ack, now).await?;
-    Ok(Acked {
-        read: result.read.into(),
-        unread: result.unread,
-    })
+    store::reading::ack(connection, tenant_id, user_id, ack, now).await
 }
 
-/// Tells all of the user's sockets here what was read. Call it after the commit.
-pub(crate) fn show_read(app: &App, reader: &Reader, acked: &Acked) {
-    if !acked.read.is_empty() {
-        app.hub.read(reader, Arc::clone(&acked.read), acked.unread);
+/// Marks notifications in any way, in the caller's transaction.
+pub(crate) async fn mark(
+    connection: &mut Connection,
+    reader: &Reader,
+    ids: &[NotificationId],
+    mark: Mark,
+    now: DateTime<Utc>,
+) -> Result<Marked, StoreError> {
+    let Reader { tenant_id, user_id } = reader;
+    store::reading::mark(connection, tenant_id, user_id, ids, mark, now).await
+}
+
+/// Tells all of the user's sockets here what was read, and how many are unread now. Call it after
+/// the commit.
+pub(crate) fn show_read(app: &App, reader: &Reader, marked: &Marked) {
+    if !marked.changed.is_empty() {
+        app.hub
+            .read(reader, marked.read.as_slice().into(), marked.unread);
     }
 }

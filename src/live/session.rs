@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use prometheus::IntGauge;
 use store::StoreError;
-use store::inbox::Ack;
+use store::reading::Ack;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
@@ -278,7 +278,7 @@ impl Session<'_> {
         let acked = super::acknowledge(&mut tx, &self.reader, &ack, self.app.clock.now()).await?;
         tx.commit().await?;
         super::show_read(self.app, &self.reader, &acked);
-        if acked.read.is_empty() {
+        if acked.changed.is_empty() {
             // Nothing changed for the others; whoever asked still gets an answer.
             return self
                 .say(&ServerFrame::Read {

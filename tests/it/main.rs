@@ -14,6 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 mod access;
 mod bad_input;
+mod cancel;
 mod cli;
 mod config;
 mod cors;
@@ -43,6 +44,7 @@ mod outbox;
 mod pgbouncer;
 mod procfile;
 mod proxy;
+mod replay;
 mod shutdown;
 mod socket;
 mod terminal;

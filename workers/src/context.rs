@@ -10,6 +10,7 @@ use channels::Channels;
 use domain::{RetryPolicies, TemplateNames};
 use queue::{Chance, Clock};
 use render::Templates;
+use store::settlement::Limits;
 
 use crate::metrics::DeliveryMetrics;
 
@@ -20,6 +21,7 @@ pub struct Context {
     pub(crate) template_names: Arc<TemplateNames>,
     pub(crate) channels: Channels,
     pub(crate) retries: Arc<RetryPolicies>,
+    pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) metrics: Option<DeliveryMetrics>,
     chance: Chance,
@@ -28,12 +30,16 @@ pub struct Context {
 impl Context {
     /// Chance is seeded by the operating system.
     pub fn new(templates: Arc<Templates>, channels: Channels, clock: Clock) -> Self {
-        let template_names = Arc::new(TemplateNames::new(templates.names()));
+        let named = templates
+            .names()
+            .map(|name| (name, templates.category(name)));
+        let template_names = Arc::new(TemplateNames::new(named));
         Self {
             templates,
             template_names,
             channels,
             retries: Arc::default(),
+            limits: Limits::default(),
             clock,
             metrics: None,
             chance: Chance::system(),
@@ -51,6 +57,13 @@ impl Context {
     #[must_use]
     pub fn counting(mut self, metrics: DeliveryMetrics) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Changes what settlements keep to.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

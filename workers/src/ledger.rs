@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use queue::{Bell, Clock, Connection, Effects, Lease};
 use store::Effect;
-use store::settlement::{Applied, StatusMove, apply};
+use store::settlement::{Applied, Limits, StatusMove, apply_within};
 use tracing::info;
 
 use crate::burial;
@@ -19,6 +19,7 @@ pub(crate) struct Ledger {
     pub(crate) clock: Clock,
     /// Absent where nobody looks: in tests and benchmarks.
     pub(crate) metrics: Option<DeliveryMetrics>,
+    pub(crate) limits: Limits,
 }
 
 impl Effects for Ledger {
@@ -30,7 +31,7 @@ impl Effects for Ledger {
         db: &mut Connection,
         effects: &[&Effect],
     ) -> Result<Applied, queue::DatabaseError> {
-        apply(db, effects.iter().copied()).await
+        apply_within(db, effects.iter().copied(), self.limits).await
     }
 
     fn committed(&self, applied: Applied) {

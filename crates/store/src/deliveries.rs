@@ -10,6 +10,7 @@ use crate::effect::{NewAttempt, NewDelivery};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
 use crate::partitions::first_id;
+use crate::reading::Reading;
 
 /// A delivery as stored, with what its user did about it in the feed.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +33,8 @@ pub struct Delivery {
     pub message: Option<Message>,
     /// In-app only, once arrived: its number in the feed.
     pub seq: Option<i64>,
-    pub read_at: Option<DateTime<Utc>>,
+    /// What its user did about it there.
+    pub reading: Reading,
 }
 
 /// What a provider answered, once.
@@ -64,7 +66,8 @@ pub async fn list_deliveries(
                delivery.updated_at, delivery.channel, delivery.status, delivery.attempts,
                delivery.provider, delivery.address, delivery.error,
                delivery.message as "message: Document<Message>", delivery.seq,
-               inbox.read_at as "read_at?"
+               inbox.seen_at as "seen_at?", inbox.read_at as "read_at?",
+               inbox.archived_at as "archived_at?"
         from deliveries as delivery
         left join inbox
             on inbox.tenant_id = delivery.tenant_id
@@ -98,7 +101,11 @@ pub async fn list_deliveries(
                 error: row.error,
                 message: row.message.map(|message| message.0),
                 seq: row.seq,
-                read_at: row.read_at,
+                reading: Reading {
+                    seen_at: row.seen_at,
+                    read_at: row.read_at,
+                    archived_at: row.archived_at,
+                },
             })
         })
         .collect()

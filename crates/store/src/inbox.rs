@@ -1,10 +1,10 @@
 //! The durable in-app feed: what each user was told, by a number without gaps.
 //!
-//! Numbers are given out by [`settlement`](crate::settlement) alone. Here the feed is read, and
-//! what was read is noted.
+//! Numbers are given out by [`settlement`](crate::settlement) alone. Here the feed is read; what its
+//! user does about it is noted in [`reading`](crate::reading).
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, NotificationId, Priority, TenantId, UserId};
+use domain::{NotificationId, Priority, TenantId, UserId};
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -12,6 +12,7 @@ use crate::StoreError;
 use crate::deliveries::earliest_delivery;
 use crate::error::{during, unknown_word};
 use crate::json::Document;
+use crate::reading::Reading;
 
 /// The last number of a feed and how many of its entries are unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +41,18 @@ pub struct FeedItem {
     pub kind: String,
 }
 
+/// An entry of a feed beside its notification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub notification_id: NotificationId,
+    pub seq: i64,
+    pub title: Option<String>,
+    pub message: String,
+    /// What the template set.
+    pub data: Option<Value>,
+    pub reading: Reading,
+}
+
 /// Where in a feed someone stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedPosition {
@@ -47,23 +60,6 @@ pub struct FeedPosition {
     pub user_id: UserId,
     /// The last number that was seen.
     pub after_seq: i64,
-}
-
-/// What a user says was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ack {
-    Notifications(Vec<NotificationId>),
-    /// Everything up to this number of the feed.
-    UpTo(i64),
-}
-
-/// What an acknowledgement changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acked {
-    /// What was unread before, by number.
-    pub read: Vec<NotificationId>,
-    /// How many entries are still unread.
-    pub unread: i64,
 }
 
 /// Reads the head of a feed; a user who was never told anything has a head of zeros.
@@ -141,26 +137,29 @@ pub async fn feed_after_many(
     let rows = sqlx::query!(
         r#"
         select entry.tenant_id, entry.user_id, entry.seq, entry.notification_id, entry.created_at,
-               entry.read_at, delivery.message ->> 'subject' as title,
-               coalesce(delivery.message ->> 'body', '') as "message!",
-               coalesce(delivery.message -> 'data', event.payload, notification.data)
+               entry.read_at, entry.message ->> 'subject' as title,
+               coalesce(entry.message ->> 'body', '') as "message!",
+               coalesce(entry.message -> 'data', event.payload, entry.data)
                    as "data: Document<Value>",
-               notification.priority, notification.category, delivery.template,
-               notification.type as kind
+               entry.priority, entry.category, entry.template, entry.type as kind
         from unnest($1::text[], $2::text[], $3::bigint[])
             as position (tenant_id, user_id, after_seq)
         cross join lateral (
-            select tenant_id, user_id, seq, notification_id, delivery_id, created_at, read_at
+            -- Joined within the limit: an entry whose delivery is gone takes no place of it.
+            select inbox.tenant_id, inbox.user_id, inbox.seq, inbox.notification_id,
+                   inbox.created_at, inbox.read_at, delivery.message, delivery.template,
+                   notification.priority, notification.category, notification.type,
+                   notification.data, notification.event_id
             from inbox
+            join deliveries as delivery on delivery.id = inbox.delivery_id
+            join notifications as notification on notification.id = inbox.notification_id
             where inbox.tenant_id = position.tenant_id
               and inbox.user_id = position.user_id
               and inbox.seq > position.after_seq
             order by inbox.seq
             limit $4
         ) as entry
-        join deliveries as delivery on delivery.id = entry.delivery_id
-        join notifications as notification on notification.id = entry.notification_id
-        left join events as event on event.id = notification.event_id
+        left join events as event on event.id = entry.event_id
         order by entry.tenant_id, entry.user_id, entry.seq
         "#,
         &tenants as &[&str],
@@ -195,145 +194,46 @@ pub async fn feed_after_many(
         .collect()
 }
 
-/// Notes what was read. Saying so again changes nothing, and other users' entries are not touched.
-///
-/// Runs several statements: call it in a transaction.
-pub async fn ack(
+/// Lists the entries that notifications have in their users' feeds, in no order.
+pub async fn list_entries(
     connection: &mut PgConnection,
-    tenant_id: &TenantId,
-    user_id: &UserId,
-    ack: &Ack,
-    now: DateTime<Utc>,
-) -> Result<Acked, StoreError> {
-    // The head comes first, as in a settlement: whoever holds it changes the feed alone.
-    let Some(head) = sqlx::query!(
-        r#"
-        select seq, unread, read_seq
-        from inbox_heads
-        where tenant_id = $1 and user_id = $2
-        for no key update
-        "#,
-        tenant_id.as_str(),
-        user_id.as_str(),
-    )
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(during("lock the head of a feed"))?
-    else {
-        return Ok(Acked {
-            read: Vec::new(),
-            unread: 0,
-        });
-    };
-
-    let (read, read_seq) = match ack {
-        Ack::UpTo(seq) => {
-            let up_to = head.read_seq.max(*seq).min(head.seq);
-            let read =
-                read_range(connection, tenant_id, user_id, head.read_seq, up_to, now).await?;
-            (read, up_to)
-        }
-        Ack::Notifications(ids) => {
-            let read = read_notifications(connection, tenant_id, user_id, ids, now).await?;
-            (read, head.read_seq)
-        }
-    };
-
-    let unread = head.unread - read.len() as i64;
-    if !read.is_empty() || read_seq > head.read_seq {
-        sqlx::query!(
-            r#"
-            update inbox_heads
-            set unread = $3, read_seq = $4
-            where tenant_id = $1 and user_id = $2
-            "#,
-            tenant_id.as_str(),
-            user_id.as_str(),
-            unread,
-            read_seq,
-        )
-        .execute(connection)
-        .await
-        .map_err(during("count what is unread"))?;
-    }
-    Ok(Acked { read, unread })
-}
-
-/// Marks entries after one number and up to another as read; answers those that were not.
-async fn read_range(
-    connection: &mut PgConnection,
-    tenant_id: &TenantId,
-    user_id: &UserId,
-    after_seq: i64,
-    up_to_seq: i64,
-    now: DateTime<Utc>,
-) -> Result<Vec<NotificationId>, StoreError> {
+    notification_ids: &[NotificationId],
+) -> Result<Vec<Entry>, StoreError> {
+    let since = earliest_delivery(notification_ids);
+    let ids: Vec<_> = notification_ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
-        update inbox
-        set read_at = $5
-        where tenant_id = $1 and user_id = $2 and seq > $3 and seq <= $4 and read_at is null
-        returning seq, notification_id
-        "#,
-        tenant_id.as_str(),
-        user_id.as_str(),
-        after_seq,
-        up_to_seq,
-        now,
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(during("mark a feed as read"))?;
-    Ok(by_seq(
-        rows.into_iter()
-            .map(|row| (row.seq, row.notification_id.into())),
-    ))
-}
-
-/// Marks single entries as read; answers those that were not.
-async fn read_notifications(
-    connection: &mut PgConnection,
-    tenant_id: &TenantId,
-    user_id: &UserId,
-    ids: &[NotificationId],
-    now: DateTime<Utc>,
-) -> Result<Vec<NotificationId>, StoreError> {
-    let since = earliest_delivery(ids);
-    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    let rows = sqlx::query!(
-        r#"
-        update inbox
-        set read_at = $5
+        select delivery.notification_id, entry.seq, delivery.message ->> 'subject' as title,
+               coalesce(delivery.message ->> 'body', '') as "message!",
+               delivery.message -> 'data' as "data: Document<Value>",
+               entry.seen_at, entry.read_at, entry.archived_at
         from deliveries as delivery
-        where delivery.notification_id = any($3::uuid[])
-          and delivery.id >= $4
-          and delivery.channel = $6
-          and delivery.tenant_id = $1
-          and delivery.user_id = $2
-          and inbox.tenant_id = $1
-          and inbox.user_id = $2
-          and inbox.seq = delivery.seq
-          and inbox.read_at is null
-        returning inbox.seq, inbox.notification_id
+        join inbox as entry
+            on entry.tenant_id = delivery.tenant_id
+            and entry.user_id = delivery.user_id
+            and entry.seq = delivery.seq
+        where delivery.notification_id = any($1::uuid[])
+          and delivery.id >= $2
         "#,
-        tenant_id.as_str(),
-        user_id.as_str(),
         &ids,
         since,
-        now,
-        Channel::InApp.as_str(),
     )
     .fetch_all(connection)
     .await
-    .map_err(during("mark entries of a feed as read"))?;
-    Ok(by_seq(
-        rows.into_iter()
-            .map(|row| (row.seq, row.notification_id.into())),
-    ))
-}
-
-fn by_seq(rows: impl Iterator<Item = (i64, NotificationId)>) -> Vec<NotificationId> {
-    let mut rows: Vec<_> = rows.collect();
-    rows.sort_unstable();
-    rows.into_iter().map(|(_, id)| id).collect()
+    .map_err(during("list entries of feeds"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Entry {
+            notification_id: row.notification_id.into(),
+            seq: row.seq,
+            title: row.title,
+            message: row.message,
+            data: row.data.map(|data| data.0),
+            reading: Reading {
+                seen_at: row.seen_at,
+                read_at: row.read_at,
+                archived_at: row.archived_at,
+            },
+        })
+        .collect())
 }

@@ -184,7 +184,8 @@ fn claims(ids: &[Uuid], owners: &HashMap<Uuid, Uuid>) -> Vec<KeyClaim> {
 /// Most keys of each table one call removes, so that it holds no lock for long.
 const PRUNED_MAX: i64 = 10_000;
 
-/// Removes keys that have expired, and answers how many. Ask again while it answers any.
+/// Removes keys that have expired, those of repeated requests with their answers, and answers how
+/// many. Ask again while it answers any.
 ///
 /// An expired key means nothing: a fresh claim takes it over. Pruning only keeps the tables small.
 pub async fn prune_expired(
@@ -216,8 +217,21 @@ pub async fn prune_expired(
         now,
         PRUNED_MAX,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .map_err(during("prune dedupe keys"))?;
-    Ok(events.rows_affected() + dedupes.rows_affected())
+    let answers = sqlx::query!(
+        "with expired as materialized (
+             select tenant_id, request from idempotency_keys
+             where expires_at <= $1 order by expires_at limit $2 for update skip locked
+         )
+         delete from idempotency_keys as key using expired
+         where key.tenant_id = expired.tenant_id and key.request = expired.request",
+        now,
+        PRUNED_MAX,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("prune first answers"))?;
+    Ok(events.rows_affected() + dedupes.rows_affected() + answers.rows_affected())
 }

@@ -6,10 +6,11 @@
 //!
 //! # Reading order
 //!
-//! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in), [`effect`] and
-//! [`settlement`] (what jobs change), [`prepare`] (what jobs read), [`notifications`],
-//! [`deliveries`], [`traces`] and [`inbox`] (what people look at), [`partitions`] and [`server`]
-//! (what operators look at).
+//! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
+//! [`effect`] and [`settlement`] (what jobs change), [`prepare`] (what jobs read),
+//! [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look at),
+//! [`reading`] (what they do about it), [`partitions`] and [`retention`] (months come and go), [`stats`] and
+//! [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"
@@ -20,8 +21,10 @@ pub mod audit;
 mod connect;
 pub mod deliveries;
 pub mod effect;
+pub mod erase;
 mod error;
 pub mod events;
+pub mod history;
 pub mod idempotency;
 pub mod inbox;
 mod json;
@@ -29,12 +32,20 @@ pub mod keys;
 pub mod notifications;
 pub mod outbox;
 pub mod partitions;
+pub mod preferences;
 pub mod prepare;
+pub mod reading;
+pub mod recipients;
 pub mod replay;
+pub mod replays;
+pub mod retention;
 pub mod scratch;
 pub mod server;
 pub mod settlement;
+pub mod stats;
+pub mod subjects;
 pub mod tenants;
+pub mod topics;
 pub mod traces;
 pub mod users;
 

@@ -1,6 +1,6 @@
 //! Notifications: the decision to tell one user something.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use domain::{Channel, EventId, NotificationId, Priority, Status, TenantId, UserId};
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
@@ -10,10 +10,6 @@ use crate::StoreError;
 use crate::effect::NewNotification;
 use crate::error::{during, unknown_word};
 use crate::json::Document;
-use crate::partitions::first_id;
-
-/// Notifications on one page at most.
-pub const PAGE_ROWS_MAX: i64 = 1000;
 
 /// A notification as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,22 +40,6 @@ pub struct Notification {
     pub channels: Option<Vec<Channel>>,
     /// Variables of a direct send; an event's are its payload.
     pub data: Option<Value>,
-}
-
-/// Which notifications a page shows; what is `None` does not matter.
-#[derive(Debug, Clone, Default)]
-pub struct NotificationFilter {
-    pub user_id: Option<UserId>,
-    pub status: Option<Status>,
-    /// Those with a delivery over it.
-    pub channel: Option<Channel>,
-    pub category: Option<String>,
-    /// Only those that wait unread in the user's feed.
-    pub is_unread: bool,
-    /// Created at this moment or later.
-    pub since: Option<DateTime<Utc>>,
-    /// Created before this moment.
-    pub until: Option<DateTime<Utc>>,
 }
 
 /// Inserts direct sends, in one statement.
@@ -103,67 +83,6 @@ pub async fn list_notifications_by_id(
         .push(" where id = any((select ")
         .push_bind(ids)
         .push("::uuid[])::uuid[])");
-    fetch(query, connection).await
-}
-
-/// Lists a tenant's notifications, newest first, from `before` on.
-///
-/// The id of a page's last row is the `before` of the next page.
-pub async fn list_notifications(
-    connection: &mut PgConnection,
-    tenant_id: &TenantId,
-    filter: &NotificationFilter,
-    before: Option<NotificationId>,
-    limit: i64,
-) -> Result<Vec<Notification>, StoreError> {
-    let mut query = select();
-    query
-        .push(" where tenant_id = ")
-        .push_bind(tenant_id.as_str());
-    if let Some(user_id) = &filter.user_id {
-        query.push(" and user_id = ").push_bind(user_id.as_str());
-    }
-    if let Some(status) = filter.status {
-        query.push(" and status = ").push_bind(status.as_str());
-    }
-    if let Some(category) = &filter.category {
-        query.push(" and category = ").push_bind(category.as_str());
-    }
-    if let Some(channel) = filter.channel {
-        query.push(
-            " and exists (select from deliveries as delivery \
-              where delivery.notification_id = notification.id and delivery.channel = ",
-        );
-        query.push_bind(channel.as_str()).push(")");
-    }
-    if filter.is_unread {
-        query.push(
-            " and exists (select from deliveries as delivery \
-              join inbox on inbox.tenant_id = delivery.tenant_id \
-              and inbox.user_id = delivery.user_id and inbox.seq = delivery.seq \
-              where delivery.notification_id = notification.id and inbox.read_at is null)",
-        );
-    }
-    // The bound on the id leaves out whole partitions; the one on the time is exact. A row's time
-    // and its id are made from one clock reading, a day apart at most if they were not.
-    if let Some(since) = filter.since {
-        query.push(" and created_at >= ").push_bind(since);
-        query
-            .push(" and id >= ")
-            .push_bind(first_id(since - TimeDelta::days(1)));
-    }
-    if let Some(until) = filter.until {
-        query.push(" and created_at < ").push_bind(until);
-        query
-            .push(" and id < ")
-            .push_bind(first_id(until + TimeDelta::days(1)));
-    }
-    if let Some(before) = before {
-        query.push(" and id < ").push_bind(before.as_uuid());
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.clamp(0, PAGE_ROWS_MAX));
     fetch(query, connection).await
 }
 
@@ -255,12 +174,20 @@ fn join(channels: &[Channel]) -> String {
 }
 
 /// One column list for every way of looking notifications up.
+pub(crate) const COLUMNS: &str = "notification.id, notification.created_at, \
+     notification.updated_at, notification.send_at, notification.expires_at, \
+     notification.event_id, notification.delivery_count, notification.is_test, \
+     notification.bypass_quiet_hours, notification.tenant_id, notification.user_id, \
+     notification.type as kind, notification.category, notification.priority, \
+     notification.status, notification.template, notification.locale, notification.subject, \
+     notification.content, notification.channels, notification.data";
+
 fn select() -> QueryBuilder<Postgres> {
-    QueryBuilder::new(
-        "select id, created_at, updated_at, send_at, expires_at, event_id, delivery_count, \
-         is_test, bypass_quiet_hours, tenant_id, user_id, type as kind, category, priority, status, \
-         template, locale, subject, content, channels, data from notifications as notification",
-    )
+    let mut query = QueryBuilder::new("select ");
+    query
+        .push(COLUMNS)
+        .push(" from notifications as notification");
+    query
 }
 
 async fn fetch(
@@ -276,7 +203,7 @@ async fn fetch(
 }
 
 #[derive(Debug, sqlx::FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: Uuid,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,

@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 use domain::{AttemptStatus, Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
 use sqlx::PgConnection;
 
+use super::count::{self, Known};
 use super::fold::{Deliveries, Sorted};
-use super::write;
+use super::write::{self, Raised};
 use crate::effect::{Effect, InboxArrival, NewAttempt};
-use crate::{deliveries, notifications, outbox, traces};
+use crate::reading::{self, Overfull};
+use crate::{deliveries, notifications, outbox, replays, traces};
 
 /// What a settlement did that others should hear of once it is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +40,28 @@ pub struct StatusMove {
     pub at: DateTime<Utc>,
 }
 
+/// What a settlement keeps to, beside its effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries of a feed that may be unread. When one more arrives, the oldest counts as read; 0
+    /// leaves it open.
+    pub unread_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { unread_max: 1000 }
+    }
+}
+
+/// Writes `effects` within the usual limits: see [`apply_within`].
+pub async fn apply<'a>(
+    connection: &mut PgConnection,
+    effects: impl IntoIterator<Item = &'a Effect>,
+) -> Result<Applied, sqlx::Error> {
+    apply_within(connection, effects, Limits::default()).await
+}
+
 /// Writes `effects`, which may come from hundreds of jobs, in their order.
 ///
 /// A change that the status lattice forbids is left out; an arrival left out takes no number from
@@ -47,24 +71,30 @@ pub struct StatusMove {
 ///
 /// What the driver said, unchanged: the settler tells a broken connection from a refused row by
 /// it. `RowNotFound` means that an effect names a delivery that is not there.
-pub async fn apply<'a>(
+pub async fn apply_within<'a>(
     connection: &mut PgConnection,
     effects: impl IntoIterator<Item = &'a Effect>,
+    limits: Limits,
 ) -> Result<Applied, sqlx::Error> {
     let mut sorted = Sorted::from_effects(effects);
 
     notifications::insert_rows(connection, &sorted.notifications).await?;
     deliveries::insert_rows(connection, &sorted.deliveries).await?;
-    write::routed(connection, &sorted.routed).await?;
+    let mut known = Known::planned(&sorted.notifications);
+    let routed = write::routed(connection, &sorted.routed).await?;
+    let emitted: Vec<_> = sorted.emitted(&routed);
+    known.learn(routed);
     traces::insert_rows(connection, &sorted.traces).await?;
     write::rendered(connection, &mut sorted.rendered).await?;
-    let routed = (sorted.notifications.len() + sorted.routed.len()) as u64;
+    replays::end_running(connection, &sorted.ended_replays).await?;
+    let routed = emitted.len() as u64;
     let planned = sorted.deliveries.iter();
     let hopeless = planned
         .filter(|delivery| delivery.status == Status::Failed)
         .map(|delivery| delivery.channel)
         .collect();
     if sorted.changes.is_empty() {
+        count::write(connection, known, &sorted, &emitted, None).await?;
         return Ok(Applied {
             routed,
             hopeless,
@@ -78,7 +108,7 @@ pub async fn apply<'a>(
         deliveries.change(change)?;
     }
 
-    let arrivals = arrive(connection, &mut deliveries).await?;
+    let arrivals = arrive(connection, &mut deliveries, limits).await?;
     write::moved(connection, &deliveries.moved()).await?;
     let arrival_attempts: Vec<_> = deliveries.arrivals.iter().map(|a| attempt_of(a)).collect();
     let attempts: Vec<_> = deliveries
@@ -90,8 +120,9 @@ pub async fn apply<'a>(
     deliveries::insert_attempts(connection, &attempts).await?;
     outbox::insert_rows(connection, &sorted.outbox).await?;
 
-    let statuses = notification_statuses(connection, &deliveries).await?;
-    write::notification_statuses(connection, &statuses).await?;
+    let statuses = notification_statuses(connection, &deliveries, &mut known).await?;
+    known.learn(write::notification_statuses(connection, &statuses).await?);
+    count::write(connection, known, &sorted, &emitted, Some(&deliveries)).await?;
     let moves = deliveries.moves.iter().map(|moved| StatusMove {
         delivery_id: moved.delivery_id,
         notification_id: moved.notification_id,
@@ -119,6 +150,7 @@ pub async fn apply<'a>(
 async fn arrive(
     connection: &mut PgConnection,
     deliveries: &mut Deliveries<'_>,
+    limits: Limits,
 ) -> Result<Vec<(TenantId, UserId)>, sqlx::Error> {
     let mut feeds: BTreeMap<(&TenantId, &UserId), i64> = BTreeMap::new();
     for arrival in &deliveries.arrivals {
@@ -126,8 +158,12 @@ async fn arrive(
             .entry((&arrival.tenant_id, &arrival.user_id))
             .or_default() += 1;
     }
-    let mut next = write::raise_feeds(connection, &feeds).await?;
+    let raised = write::raise_feeds(connection, &feeds).await?;
 
+    let mut next: BTreeMap<_, _> = raised
+        .iter()
+        .map(|(key, feed)| (*key, feed.first))
+        .collect();
     let mut numbered: Vec<(i64, &InboxArrival)> = Vec::with_capacity(deliveries.arrivals.len());
     for arrival in &deliveries.arrivals {
         let feed = next
@@ -142,10 +178,32 @@ async fn arrive(
         .collect();
 
     write::inbox(connection, &numbered).await?;
+    if let Some(at) = deliveries.arrivals.iter().map(|arrival| arrival.at).max() {
+        reading::trim(connection, &overfull(&raised, limits, at)).await?;
+    }
     for (seq, arrival) in numbered {
         deliveries.number(arrival.delivery_id, seq);
     }
     Ok(reached)
+}
+
+/// The feeds among these that have more unread entries than they may.
+fn overfull<'a>(
+    raised: &BTreeMap<(&'a str, &'a str), Raised>,
+    limits: Limits,
+    at: DateTime<Utc>,
+) -> Vec<Overfull<'a>> {
+    if limits.unread_max == 0 {
+        return Vec::new();
+    }
+    let feeds = raised.iter().map(|((tenant_id, user_id), feed)| Overfull {
+        tenant_id,
+        user_id,
+        excess: feed.unread - i64::from(limits.unread_max),
+        read_seq: feed.read_seq,
+        at,
+    });
+    feeds.filter(|feed| feed.excess > 0).collect()
 }
 
 /// The attempt that an arrival was: our own feed took it at once.
@@ -171,6 +229,7 @@ fn attempt_of(arrival: &InboxArrival) -> NewAttempt {
 async fn notification_statuses(
     connection: &mut PgConnection,
     deliveries: &Deliveries<'_>,
+    known: &mut Known,
 ) -> Result<BTreeMap<NotificationId, (Status, DateTime<Utc>)>, sqlx::Error> {
     let mut statuses = BTreeMap::new();
     let mut shared = BTreeMap::new();
@@ -186,7 +245,7 @@ async fn notification_statuses(
     }
 
     let ids: Vec<_> = shared.keys().copied().collect();
-    write::lock_notifications(connection, &ids).await?;
+    known.learn(write::lock_notifications(connection, &ids).await?);
     for (id, siblings) in write::sibling_statuses(connection, &ids).await? {
         let at = shared.get(&id).copied().ok_or(sqlx::Error::RowNotFound)?;
         statuses.insert(id, (Status::aggregate(siblings), at));

@@ -3,12 +3,15 @@
 //! One row is updated once per statement, so two effects of one delivery, an attempt and the move
 //! that follows from it, must be one change before anything is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, Message, NotificationId, Status, TraceStep};
+use domain::{
+    Channel, DeliveryId, Message, NotificationId, ReplayId, ReplayState, Status, TraceStep,
+};
 use uuid::Uuid;
 
+use super::count::Facts;
 use crate::effect::{
     DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
 };
@@ -18,19 +21,21 @@ use crate::effect::{
 pub(super) struct Sorted<'a> {
     pub(super) notifications: Vec<&'a NewNotification>,
     pub(super) deliveries: Vec<&'a NewDelivery>,
-    pub(super) routed: Vec<Routed>,
+    pub(super) routed: Vec<Routed<'a>>,
     pub(super) rendered: Vec<Rendered<'a>>,
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
 /// A direct send that was routed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Routed {
+pub(super) struct Routed<'a> {
     pub(super) id: NotificationId,
     pub(super) status: Status,
     pub(super) delivery_count: u16,
+    pub(super) locale: Option<&'a str>,
 }
 
 /// A row of `traces`.
@@ -79,12 +84,13 @@ impl<'a> Sorted<'a> {
                     id,
                     status,
                     delivery_count,
+                    locale,
                 } => {
-                    let (id, status, delivery_count) = (*id, *status, *delivery_count);
                     sorted.routed.push(Routed {
-                        id,
-                        status,
-                        delivery_count,
+                        id: *id,
+                        status: *status,
+                        delivery_count: *delivery_count,
+                        locale: locale.as_deref(),
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),
@@ -118,9 +124,29 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::ReplayEnded {
+                    replay_id,
+                    state,
+                    at,
+                } => sorted.ended_replays.push((*replay_id, *state, *at)),
             }
         }
         sorted
+    }
+
+    /// The direct sends among the `routed` rows that count as emitted: not those that an operator's
+    /// cancel or a burial ended before they were routed.
+    pub(super) fn emitted(&self, routed: &[(NotificationId, Facts)]) -> Vec<NotificationId> {
+        let moved: HashSet<_> = routed.iter().map(|(id, _)| *id).collect();
+        let is_emitted = |row: &&Routed<'_>| {
+            let is_undone = matches!(row.status, Status::Cancelled | Status::Failed);
+            moved.contains(&row.id) && (row.delivery_count > 0 || !is_undone)
+        };
+        self.routed
+            .iter()
+            .filter(is_emitted)
+            .map(|row| row.id)
+            .collect()
     }
 
     /// The deliveries that are changed, sorted, each once.
@@ -143,6 +169,8 @@ pub(super) struct DeliveryRow<'a> {
     pub(super) notification_id: NotificationId,
     pub(super) channel: Channel,
     pub(super) status: Status,
+    /// Where it stood when it was locked.
+    pub(super) was: Status,
     pub(super) attempts: u16,
     pub(super) seq: Option<i64>,
     pub(super) provider: Option<&'a str>,
@@ -168,6 +196,7 @@ impl DeliveryRow<'_> {
             notification_id,
             channel,
             status,
+            was: status,
             attempts,
             seq: None,
             provider: None,

@@ -26,8 +26,9 @@
 //! automatic analysis, after a thousand rows, replaces the plan.
 
 mod apply;
+mod count;
 mod fold;
 mod write;
 
-pub use apply::{Applied, StatusMove, apply};
+pub use apply::{Applied, Limits, StatusMove, apply, apply_within};
 pub(crate) use fold::Trace;

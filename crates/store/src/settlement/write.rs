@@ -8,37 +8,52 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::count::{self, Facts};
 use super::fold::{DeliveryRow, Rendered, Routed};
 use crate::deliveries::earliest_delivery;
 use crate::effect::InboxArrival;
 
-/// Moves direct sends that are still open to what routing decided.
+/// Moves direct sends that are still open to what routing decided; answers those.
 pub(super) async fn routed(
     connection: &mut PgConnection,
-    routed: &[Routed],
-) -> Result<(), sqlx::Error> {
+    routed: &[Routed<'_>],
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     if routed.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
     let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
-    sqlx::query!(
+    let locales: Vec<_> = routed.iter().map(|row| row.locale).collect();
+    let rows = sqlx::query!(
         r#"
         update notifications as notification
-        set status = routed.status, delivery_count = routed.delivery_count, updated_at = now()
-        from unnest($1::uuid[], $2::text[], $3::smallint[])
-            as routed (id, status, delivery_count)
+        set status = routed.status,
+            delivery_count = routed.delivery_count,
+            locale = coalesce(notification.locale, routed.locale),
+            updated_at = now()
+        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[])
+            as routed (id, status, delivery_count, locale)
         where notification.id = routed.id
           and notification.status = 'pending'
+        returning notification.id, notification.tenant_id, notification.priority,
+                  notification.is_test
         "#,
         &ids,
         &statuses as &[&str],
         &counts,
+        &locales as &[Option<&str>],
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
 }
 
 /// Locks deliveries in the order of their ids, which must be sorted, and reads where they stand.
@@ -169,15 +184,25 @@ pub(super) async fn moved(
     Ok(())
 }
 
-/// Adds to each feed's last number and unread count; answers the first of the numbers added.
+/// A feed that was raised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raised {
+    /// The first of the numbers added.
+    pub(super) first: i64,
+    pub(super) unread: i64,
+    /// Nothing up to here is unread.
+    pub(super) read_seq: i64,
+}
+
+/// Adds to each feed's last number and unread count.
 ///
 /// The row lock is held until the commit, so numbers become visible in their order.
 pub(super) async fn raise_feeds<'a>(
     connection: &mut PgConnection,
     feeds: &BTreeMap<(&'a TenantId, &'a UserId), i64>,
-) -> Result<HashMap<(&'a str, &'a str), i64>, sqlx::Error> {
+) -> Result<BTreeMap<(&'a str, &'a str), Raised>, sqlx::Error> {
     if feeds.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(BTreeMap::new());
     }
     let tenants: Vec<_> = feeds.keys().map(|(tenant, _)| tenant.as_str()).collect();
     let users: Vec<_> = feeds.keys().map(|(_, user)| user.as_str()).collect();
@@ -189,7 +214,7 @@ pub(super) async fn raise_feeds<'a>(
         from unnest($1::text[], $2::text[], $3::bigint[]) as feed (tenant_id, user_id, arrived)
         on conflict (tenant_id, user_id) do update
         set seq = head.seq + excluded.seq, unread = head.unread + excluded.unread
-        returning tenant_id, user_id, seq
+        returning tenant_id, user_id, seq, unread, read_seq
         "#,
         &tenants as &[&str],
         &users as &[&str],
@@ -200,14 +225,19 @@ pub(super) async fn raise_feeds<'a>(
 
     let raised: HashMap<_, _> = rows
         .iter()
-        .map(|row| ((row.tenant_id.as_str(), row.user_id.as_str()), row.seq))
+        .map(|row| ((row.tenant_id.as_str(), row.user_id.as_str()), row))
         .collect();
     feeds
         .iter()
         .map(|((tenant, user), count)| {
             let key = (tenant.as_str(), user.as_str());
-            let last = raised.get(&key).ok_or(sqlx::Error::RowNotFound)?;
-            Ok((key, last - count + 1))
+            let row = raised.get(&key).ok_or(sqlx::Error::RowNotFound)?;
+            let raised = Raised {
+                first: row.seq - count + 1,
+                unread: row.unread,
+                read_seq: row.read_seq,
+            };
+            Ok((key, raised))
         })
         .collect()
 }
@@ -262,11 +292,12 @@ pub(super) async fn inbox(
 pub(super) async fn lock_notifications(
     connection: &mut PgConnection,
     ids: &[NotificationId],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    sqlx::query!(
+    let rows = sqlx::query!(
         r#"
-        select notification.id
+        select notification.id, notification.tenant_id, notification.priority,
+               notification.is_test
         from unnest($1::uuid[]) as shared (id)
         join notifications as notification on notification.id = shared.id
         order by notification.id
@@ -276,7 +307,41 @@ pub(super) async fn lock_notifications(
     )
     .fetch_all(connection)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
+}
+
+/// Reads what the counts need to know of notifications.
+pub(super) async fn facts(
+    connection: &mut PgConnection,
+    ids: &[NotificationId],
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification.id, notification.tenant_id, notification.priority,
+               notification.is_test
+        from unnest($1::uuid[]) as wanted (id)
+        join notifications as notification on notification.id = wanted.id
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
 }
 
 /// Reads the statuses of all deliveries of some notifications.
@@ -310,13 +375,13 @@ pub(super) async fn sibling_statuses(
     Ok(siblings)
 }
 
-/// Writes the statuses that notifications have come to, where they differ.
+/// Writes the statuses that notifications have come to, where they differ; answers those.
 pub(super) async fn notification_statuses(
     connection: &mut PgConnection,
     statuses: &BTreeMap<NotificationId, (Status, DateTime<Utc>)>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     if statuses.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let ids: Vec<_> = statuses.keys().map(|id| id.as_uuid()).collect();
     let words: Vec<_> = statuses
@@ -324,7 +389,7 @@ pub(super) async fn notification_statuses(
         .map(|(status, _)| status.as_str())
         .collect();
     let times: Vec<_> = statuses.values().map(|(_, at)| *at).collect();
-    sqlx::query!(
+    let rows = sqlx::query!(
         r#"
         update notifications as notification
         set status = summed.status, updated_at = summed.at
@@ -332,14 +397,23 @@ pub(super) async fn notification_statuses(
             as summed (id, status, at)
         where notification.id = summed.id
           and notification.status <> summed.status
+        returning notification.id, notification.tenant_id, notification.priority,
+                  notification.is_test
         "#,
         &ids,
         &words as &[&str],
         &times,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.id.into(),
+                count::read(row.tenant_id, &row.priority, row.is_test)?,
+            ))
+        })
+        .collect()
 }
 
 /// Reads a status that the column's check constraint keeps to known words.

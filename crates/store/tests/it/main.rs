@@ -9,11 +9,14 @@
 mod api_keys;
 mod connect;
 mod events;
+mod history;
 mod inbox;
 mod kit;
 mod notifications;
 mod partitions;
 mod people;
 mod plans;
+mod reading;
 mod settlement;
 mod siblings;
+mod stats;

@@ -4,21 +4,19 @@ use chrono::TimeDelta;
 use domain::{Channel, NotificationId, Priority, Status, TenantId, UserId};
 use serde_json::json;
 use store::effect::NewNotification;
-use store::notifications::{
-    NotificationFilter, find_notification, insert_notifications, list_notifications,
-    list_notifications_by_id,
-};
+use store::history::{HistoryFilter, list};
+use store::notifications::{find_notification, insert_notifications, list_notifications_by_id};
 use store::prepare::{load_for_deliver, load_for_render};
 
 use crate::kit::{Kit, rendered};
 
-async fn page(kit: &Kit, filter: NotificationFilter) -> Vec<NotificationId> {
+async fn page(kit: &Kit, filter: HistoryFilter) -> Vec<NotificationId> {
     let mut connection = kit.store.acquire().await.unwrap();
     let tenant = TenantId::default();
-    let rows = list_notifications(&mut connection, &tenant, &filter, None, 50)
+    let page = list(&mut connection, &tenant, &filter, None, 50)
         .await
         .unwrap();
-    rows.into_iter().map(|row| row.id).collect()
+    page.items.into_iter().map(|row| row.id).collect()
 }
 
 async fn insert(kit: &Kit, rows: &[NewNotification]) {
@@ -82,13 +80,15 @@ async fn pages_go_from_the_newest_back_without_repeats() {
     let mut before = None;
     loop {
         let tenant = TenantId::default();
-        let filter = NotificationFilter::default();
-        let page = list_notifications(&mut connection, &tenant, &filter, before, 2)
+        let filter = HistoryFilter::default();
+        let page = list(&mut connection, &tenant, &filter, before, 2)
             .await
             .unwrap();
-        let Some(last) = page.last() else { break };
-        before = Some(last.id);
-        seen.extend(page.into_iter().map(|row| row.id));
+        seen.extend(page.items.into_iter().map(|row| row.id));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
     }
 
     let newest_first: Vec<_> = rows.iter().rev().map(|row| row.id).collect();
@@ -106,39 +106,39 @@ async fn filters_leave_out_what_does_not_match() {
         ..kit.notification("eve")
     };
     insert(&kit, std::slice::from_ref(&old)).await;
-    let all = NotificationFilter::default;
+    let all = HistoryFilter::default;
 
-    let of_user = NotificationFilter {
+    let of_user = HistoryFilter {
         user_id: Some(UserId::from("bob")),
         ..all()
     };
     assert_eq!(page(&kit, of_user).await, [bob]);
-    let of_status = NotificationFilter {
+    let of_status = HistoryFilter {
         status: Some(Status::Delivered),
         ..all()
     };
     assert_eq!(page(&kit, of_status).await, [ada]);
-    let of_channel = NotificationFilter {
+    let of_channel = HistoryFilter {
         channel: Some(Channel::Email),
         ..all()
     };
     assert_eq!(page(&kit, of_channel).await, [bob]);
-    let of_category = NotificationFilter {
+    let of_category = HistoryFilter {
         category: Some("risk".into()),
         ..all()
     };
     assert_eq!(page(&kit, of_category).await, [old.id]);
-    let recent = NotificationFilter {
+    let recent = HistoryFilter {
         since: Some(kit.now),
         ..all()
     };
     assert_eq!(page(&kit, recent).await, [bob, ada]);
-    let earlier = NotificationFilter {
+    let earlier = HistoryFilter {
         until: Some(kit.now),
         ..all()
     };
     assert_eq!(page(&kit, earlier).await, [old.id]);
-    let unread = NotificationFilter {
+    let unread = HistoryFilter {
         is_unread: true,
         ..all()
     };

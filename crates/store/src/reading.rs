@@ -1,0 +1,573 @@
+//! What users did about entries of their feed: seen, read, archived, and back.
+//!
+//! Each state includes the one before: what is archived was read, and what was read was seen. An
+//! entry marked unread comes back into the list. The unread ones are counted on the feed's head,
+//! whose lock everybody takes first, so the count is exact at every commit. Everything up to the
+//! head's `read_seq` is read: whoever looks for what is unread begins behind it.
+
+use chrono::{DateTime, Utc};
+use domain::{Channel, NotificationId, TenantId, UserId};
+use sqlx::PgConnection;
+
+use crate::StoreError;
+use crate::deliveries::earliest_delivery;
+use crate::error::during;
+
+/// What a user says was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ack {
+    Notifications(Vec<NotificationId>),
+    /// Everything up to this number of the feed.
+    UpTo(i64),
+}
+
+/// A change of entries by their user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    Seen,
+    Read,
+    Unread,
+    Archived,
+    /// Back into the list, read.
+    Unarchived,
+}
+
+/// What an entry's user did about it, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    pub seen_at: Option<DateTime<Utc>>,
+    pub read_at: Option<DateTime<Utc>>,
+    pub archived_at: Option<DateTime<Utc>>,
+}
+
+impl Reading {
+    /// What becomes of it. What was so already keeps its time.
+    #[must_use]
+    pub fn marked(self, mark: Mark, now: DateTime<Utc>) -> Self {
+        let seen = Self {
+            seen_at: self.seen_at.or(Some(now)),
+            ..self
+        };
+        let read = Self {
+            read_at: self.read_at.or(Some(now)),
+            ..seen
+        };
+        match mark {
+            Mark::Seen => seen,
+            Mark::Read => read,
+            Mark::Unread => Self {
+                read_at: None,
+                archived_at: None,
+                ..self
+            },
+            Mark::Archived => Self {
+                archived_at: self.archived_at.or(Some(now)),
+                ..read
+            },
+            Mark::Unarchived => Self {
+                archived_at: None,
+                ..self
+            },
+        }
+    }
+}
+
+/// What a mark changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marked {
+    /// Entries that were unread and are read now, by number.
+    pub read: Vec<NotificationId>,
+    /// Entries that were changed in any way, by number.
+    pub changed: Vec<NotificationId>,
+    /// How many entries are unread now.
+    pub unread: i64,
+}
+
+/// Notes what was read. Saying so again changes nothing, and other users' entries are not touched.
+///
+/// Runs several statements: call it in a transaction.
+pub async fn ack(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    ack: &Ack,
+    now: DateTime<Utc>,
+) -> Result<Marked, StoreError> {
+    match ack {
+        Ack::Notifications(ids) => mark(connection, tenant_id, user_id, ids, Mark::Read, now).await,
+        Ack::UpTo(seq) => read_up_to(connection, tenant_id, user_id, *seq, now).await,
+    }
+}
+
+/// Marks every entry up to a number as read.
+async fn read_up_to(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    seq: i64,
+    now: DateTime<Utc>,
+) -> Result<Marked, StoreError> {
+    let Some(head) = lock_head(connection, tenant_id, user_id).await? else {
+        return Ok(Marked::default());
+    };
+    let up_to = head.read_seq.max(seq).min(head.seq);
+    let rows = sqlx::query!(
+        r#"
+        update inbox
+        set read_at = $5, seen_at = coalesce(seen_at, $5)
+        where tenant_id = $1 and user_id = $2 and seq > $3 and seq <= $4 and read_at is null
+        returning seq, notification_id
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        head.read_seq,
+        up_to,
+        now,
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(during("mark a feed as read"))?;
+    let mut read: Vec<(i64, NotificationId)> = rows
+        .into_iter()
+        .map(|row| (row.seq, row.notification_id.into()))
+        .collect();
+    read.sort_unstable();
+    let read: Vec<_> = read.into_iter().map(|(_, id)| id).collect();
+    let after = Head {
+        unread: head.unread - read.len() as i64,
+        read_seq: up_to,
+        ..head
+    };
+    if up_to > head.read_seq {
+        write_head(connection, tenant_id, user_id, after).await?;
+    }
+    Ok(Marked {
+        changed: read.clone(),
+        read,
+        unread: after.unread,
+    })
+}
+
+/// Marks entries of one feed. Saying so again changes nothing, and what is not in this feed is left
+/// out.
+///
+/// Runs several statements: call it in a transaction.
+pub async fn mark(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    ids: &[NotificationId],
+    mark: Mark,
+    now: DateTime<Utc>,
+) -> Result<Marked, StoreError> {
+    let Some(head) = lock_head(connection, tenant_id, user_id).await? else {
+        return Ok(Marked::default());
+    };
+    let before = entries(connection, tenant_id, user_id, ids).await?;
+    let after: Vec<_> = before
+        .into_iter()
+        .map(|entry| (entry, entry.reading.marked(mark, now)))
+        .filter(|(entry, after)| entry.reading != *after)
+        .collect();
+    if after.is_empty() {
+        return Ok(Marked {
+            unread: head.unread,
+            ..Marked::default()
+        });
+    }
+    write(connection, tenant_id, user_id, &after).await?;
+
+    let is_unread = |reading: &Reading| reading.read_at.is_none();
+    let (mut read, mut unread, mut read_seq) = (Vec::new(), head.unread, head.read_seq);
+    for (entry, after) in &after {
+        match (is_unread(&entry.reading), is_unread(after)) {
+            (true, false) => {
+                unread -= 1;
+                read.push(entry.notification_id);
+            }
+            (false, true) => {
+                unread += 1;
+                read_seq = read_seq.min(entry.seq - 1);
+            }
+            _ => {}
+        }
+    }
+    let after_all = Head {
+        unread,
+        read_seq,
+        ..head
+    };
+    write_head(connection, tenant_id, user_id, after_all).await?;
+    Ok(Marked {
+        read,
+        changed: after
+            .iter()
+            .map(|(entry, _)| entry.notification_id)
+            .collect(),
+        unread,
+    })
+}
+
+/// The part of a feed's head that counts what is unread.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    /// The last number given out.
+    seq: i64,
+    unread: i64,
+    read_seq: i64,
+}
+
+/// The head comes first, as in a settlement: whoever holds it changes the feed alone.
+async fn lock_head(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+) -> Result<Option<Head>, StoreError> {
+    sqlx::query_as!(
+        Head,
+        r#"
+        select seq, unread, read_seq
+        from inbox_heads
+        where tenant_id = $1 and user_id = $2
+        for no key update
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(during("lock the head of a feed"))
+}
+
+async fn write_head(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    head: Head,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update inbox_heads set unread = $3, read_seq = $4 where tenant_id = $1 and user_id = $2",
+        tenant_id.as_str(),
+        user_id.as_str(),
+        head.unread,
+        head.read_seq,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("count what is unread"))?;
+    Ok(())
+}
+
+/// One entry as it stands.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    seq: i64,
+    notification_id: NotificationId,
+    reading: Reading,
+}
+
+/// The entries of some notifications in one feed, by number.
+async fn entries(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    ids: &[NotificationId],
+) -> Result<Vec<Entry>, StoreError> {
+    let since = earliest_delivery(ids);
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select entry.seq, entry.notification_id, entry.seen_at, entry.read_at, entry.archived_at
+        from deliveries as delivery
+        join inbox as entry
+            on entry.tenant_id = delivery.tenant_id
+            and entry.user_id = delivery.user_id
+            and entry.seq = delivery.seq
+        where delivery.notification_id = any($3::uuid[])
+          and delivery.id >= $4
+          and delivery.channel = $5
+          and delivery.tenant_id = $1
+          and delivery.user_id = $2
+        order by entry.seq
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        &ids,
+        since,
+        Channel::InApp.as_str(),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read entries of a feed"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Entry {
+            seq: row.seq,
+            notification_id: row.notification_id.into(),
+            reading: Reading {
+                seen_at: row.seen_at,
+                read_at: row.read_at,
+                archived_at: row.archived_at,
+            },
+        })
+        .collect())
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    entries: &[(Entry, Reading)],
+) -> Result<(), StoreError> {
+    let seqs: Vec<_> = entries.iter().map(|(entry, _)| entry.seq).collect();
+    let seen: Vec<_> = entries.iter().map(|(_, after)| after.seen_at).collect();
+    let read: Vec<_> = entries.iter().map(|(_, after)| after.read_at).collect();
+    let archived: Vec<_> = entries.iter().map(|(_, after)| after.archived_at).collect();
+    sqlx::query!(
+        r#"
+        update inbox as entry
+        set seen_at = marked.seen_at, read_at = marked.read_at, archived_at = marked.archived_at
+        from unnest($3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[])
+            as marked (seq, seen_at, read_at, archived_at)
+        where entry.tenant_id = $1 and entry.user_id = $2 and entry.seq = marked.seq
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        &seqs,
+        &seen as &[Option<DateTime<Utc>>],
+        &read as &[Option<DateTime<Utc>>],
+        &archived as &[Option<DateTime<Utc>>],
+    )
+    .execute(connection)
+    .await
+    .map_err(during("mark entries of a feed"))?;
+    Ok(())
+}
+
+/// Lists the newest entries of a feed that are unread, up to `limit`.
+pub async fn list_unread(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    limit: i64,
+) -> Result<Vec<NotificationId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        r#"
+        select entry.notification_id
+        from inbox_heads as head
+        join inbox as entry
+            on entry.tenant_id = head.tenant_id
+            and entry.user_id = head.user_id
+            and entry.seq > head.read_seq
+        where head.tenant_id = $1 and head.user_id = $2 and entry.read_at is null
+        order by entry.seq desc
+        limit $3
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("list what is unread"))?;
+    Ok(ids.into_iter().map(NotificationId::from).collect())
+}
+
+/// A feed whose unread entries have become too many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overfull<'a> {
+    pub(crate) tenant_id: &'a str,
+    pub(crate) user_id: &'a str,
+    /// How many entries are to count as read, the oldest first.
+    pub(crate) excess: i64,
+    /// Nothing up to here is unread.
+    pub(crate) read_seq: i64,
+    pub(crate) at: DateTime<Utc>,
+}
+
+/// Marks the oldest unread entries of feeds as read, whose heads the caller holds.
+///
+/// Each is marked once, and the next search begins behind it, so an arrival pays for one at most.
+pub(crate) async fn trim(
+    connection: &mut PgConnection,
+    feeds: &[Overfull<'_>],
+) -> Result<(), sqlx::Error> {
+    if feeds.is_empty() {
+        return Ok(());
+    }
+    let tenants: Vec<_> = feeds.iter().map(|feed| feed.tenant_id).collect();
+    let users: Vec<_> = feeds.iter().map(|feed| feed.user_id).collect();
+    let excesses: Vec<_> = feeds.iter().map(|feed| feed.excess).collect();
+    let read_seqs: Vec<_> = feeds.iter().map(|feed| feed.read_seq).collect();
+    let times: Vec<_> = feeds.iter().map(|feed| feed.at).collect();
+    sqlx::query!(
+        r#"
+        with oldest as materialized (
+            select entry.tenant_id, entry.user_id, entry.seq, feed.at
+            from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[])
+                as feed (tenant_id, user_id, excess, read_seq, at)
+            cross join lateral (
+                select tenant_id, user_id, seq
+                from inbox
+                where inbox.tenant_id = feed.tenant_id
+                  and inbox.user_id = feed.user_id
+                  and inbox.seq > feed.read_seq
+                  and inbox.read_at is null
+                order by inbox.seq
+                limit feed.excess
+            ) as entry
+        ), marked as (
+            update inbox as entry
+            set read_at = oldest.at, seen_at = coalesce(entry.seen_at, oldest.at)
+            from oldest
+            where entry.tenant_id = oldest.tenant_id
+              and entry.user_id = oldest.user_id
+              and entry.seq = oldest.seq
+            returning entry.tenant_id, entry.user_id, entry.seq
+        )
+        update inbox_heads as head
+        set unread = head.unread - trimmed.count, read_seq = greatest(head.read_seq, trimmed.last)
+        from (
+            select tenant_id, user_id, count(*) as count, max(seq) as last
+            from marked
+            group by tenant_id, user_id
+        ) as trimmed
+        where head.tenant_id = trimmed.tenant_id and head.user_id = trimmed.user_id
+        "#,
+        &tenants as &[&str],
+        &users as &[&str],
+        &excesses,
+        &read_seqs,
+        &times,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A feed's key, to go on after.
+pub type FeedKey = (TenantId, UserId);
+
+/// Feeds looked at by one call of [`prune`].
+const FEEDS_MAX: i64 = 500;
+
+/// Most entries of one feed that one call removes.
+const ENTRIES_MAX: i64 = 200;
+
+/// How far [`prune`] came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    pub removed: u64,
+    /// Where to go on; `None` after the last feed.
+    pub next: Option<FeedKey>,
+    /// Whether a feed among these has more to remove: ask again from the same place.
+    pub is_unfinished: bool,
+}
+
+/// Removes entries that arrived before `cutoff` from the next feeds after `after`, in the order of
+/// their keys. What was unread of them is not counted any more.
+///
+/// Entries have no index by time: a feed's oldest entry is its first, so a look at each feed tells.
+pub async fn prune(
+    connection: &mut PgConnection,
+    after: Option<&FeedKey>,
+    cutoff: DateTime<Utc>,
+) -> Result<Pruned, StoreError> {
+    let after = after.map_or(("", ""), |(tenant, user)| (tenant.as_str(), user.as_str()));
+    let feeds = sqlx::query!(
+        r#"
+        select head.tenant_id, head.user_id,
+               exists (
+                   select from (
+                       select created_at
+                       from inbox
+                       where inbox.tenant_id = head.tenant_id and inbox.user_id = head.user_id
+                       order by inbox.seq
+                       limit 1
+                   ) as oldest
+                   where oldest.created_at < $3
+               ) as "is_due!"
+        from inbox_heads as head
+        where (head.tenant_id, head.user_id) > ($1, $2)
+        order by head.tenant_id, head.user_id
+        limit $4
+        "#,
+        after.0,
+        after.1,
+        cutoff,
+        FEEDS_MAX,
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(during("look for old entries"))?;
+    let next = feeds
+        .last()
+        .filter(|_| feeds.len() as i64 == FEEDS_MAX)
+        .map(|row| (row.tenant_id.as_str().into(), row.user_id.as_str().into()));
+    let due = || feeds.iter().filter(|feed| feed.is_due);
+    let tenants: Vec<_> = due().map(|feed| feed.tenant_id.as_str()).collect();
+    let users: Vec<_> = due().map(|feed| feed.user_id.as_str()).collect();
+    let mut pruned = Pruned {
+        removed: 0,
+        next,
+        is_unfinished: false,
+    };
+    if tenants.is_empty() {
+        return Ok(pruned);
+    }
+    let rows = sqlx::query!(
+        r#"
+        with held as materialized (
+            select head.tenant_id, head.user_id
+            from unnest($1::text[], $2::text[]) as due (tenant_id, user_id)
+            join inbox_heads as head
+                on head.tenant_id = due.tenant_id and head.user_id = due.user_id
+            order by head.tenant_id, head.user_id
+            for no key update of head
+        ), oldest as materialized (
+            select entry.tenant_id, entry.user_id, entry.seq
+            from held
+            cross join lateral (
+                select tenant_id, user_id, seq, created_at
+                from inbox
+                where inbox.tenant_id = held.tenant_id and inbox.user_id = held.user_id
+                order by inbox.seq
+                limit $4
+            ) as entry
+            where entry.created_at < $3
+        ), removed as (
+            delete from inbox as entry
+            using oldest
+            where entry.tenant_id = oldest.tenant_id
+              and entry.user_id = oldest.user_id
+              and entry.seq = oldest.seq
+            returning entry.tenant_id, entry.user_id, entry.read_at
+        ), counted as (
+            select tenant_id, user_id, count(*) as removed,
+                   count(*) filter (where read_at is null) as unread
+            from removed
+            group by tenant_id, user_id
+        ), head as (
+            update inbox_heads as head
+            set unread = head.unread - counted.unread
+            from counted
+            where head.tenant_id = counted.tenant_id
+              and head.user_id = counted.user_id
+              and counted.unread > 0
+        )
+        select removed as "removed!" from counted
+        "#,
+        &tenants as &[&str],
+        &users as &[&str],
+        cutoff,
+        ENTRIES_MAX,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("remove old entries"))?;
+    for row in rows {
+        pruned.removed += row.removed.cast_unsigned();
+        pruned.is_unfinished |= row.removed == ENTRIES_MAX;
+    }
+    Ok(pruned)
+}

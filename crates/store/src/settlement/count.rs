@@ -1,0 +1,111 @@
+//! What a settlement adds to the counts: what it planned, and where its deliveries came to.
+//!
+//! Priority and tenant are the notification's. The statements that write notifications answer them,
+//! so that nothing is read for it but where none of them met the row.
+
+use std::collections::HashMap;
+
+use domain::{NotificationId, Priority, TenantId};
+use sqlx::PgConnection;
+
+use super::fold::{Deliveries, Sorted};
+use super::write;
+use crate::effect::NewNotification;
+use crate::stats::{Counted, Counts};
+
+/// What the counts need to know of a notification.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) tenant_id: TenantId,
+    pub(super) priority: Priority,
+    pub(super) is_test: bool,
+}
+
+/// The notifications of a settlement, as far as they are known.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashMap<NotificationId, Facts>);
+
+impl Known {
+    pub(super) fn planned(rows: &[&NewNotification]) -> Self {
+        let facts = |row: &&NewNotification| Facts {
+            tenant_id: row.tenant_id.clone(),
+            priority: row.priority,
+            is_test: row.is_test,
+        };
+        Self(rows.iter().map(|row| (row.id, facts(row))).collect())
+    }
+
+    pub(super) fn learn(&mut self, rows: impl IntoIterator<Item = (NotificationId, Facts)>) {
+        self.0.extend(rows);
+    }
+}
+
+/// Writes the counts of a settlement. `routed` are the direct sends that it routed.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    mut known: Known,
+    sorted: &Sorted<'_>,
+    routed: &[NotificationId],
+    changed: Option<&Deliveries<'_>>,
+) -> Result<(), sqlx::Error> {
+    let moved: Vec<_> = changed
+        .map(|deliveries| deliveries.moved())
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|row| row.was != row.status)
+        .collect();
+    let planned = sorted.deliveries.iter().map(|row| row.notification_id);
+    let mut unknown: Vec<_> = planned
+        .chain(moved.iter().map(|row| row.notification_id))
+        .filter(|id| !known.0.contains_key(id))
+        .collect();
+    if !unknown.is_empty() {
+        unknown.sort_unstable();
+        unknown.dedup();
+        known.learn(write::facts(connection, &unknown).await?);
+    }
+
+    let mut counts = Counts::default();
+    let emitted = sorted.notifications.iter().map(|row| row.id);
+    // A row that is gone, or is a test, is not counted.
+    let facts = |id: NotificationId| known.0.get(&id).filter(|facts| !facts.is_test);
+    for id in emitted.chain(routed.iter().copied()) {
+        if let Some(facts) = facts(id) {
+            counts.notification(&facts.tenant_id, id.as_uuid(), facts.priority);
+        }
+    }
+    for row in &sorted.deliveries {
+        if let Some(facts) = facts(row.notification_id) {
+            let delivery = Counted {
+                tenant_id: &facts.tenant_id,
+                id: row.id.as_uuid(),
+                channel: row.channel,
+                priority: facts.priority,
+            };
+            counts.planned(&delivery, row.status);
+        }
+    }
+    for row in moved {
+        if let Some(facts) = facts(row.notification_id) {
+            let delivery = Counted {
+                tenant_id: &facts.tenant_id,
+                id: row.id.as_uuid(),
+                channel: row.channel,
+                priority: facts.priority,
+            };
+            counts.moved(&delivery, row.was, row.status);
+        }
+    }
+    counts.write(connection).await
+}
+
+/// Reads the words of a row that the counts need.
+pub(super) fn read(tenant_id: String, priority: &str, is_test: bool) -> Result<Facts, sqlx::Error> {
+    let priority = Priority::parse(priority)
+        .ok_or_else(|| sqlx::Error::Decode(format!("unknown priority {priority:?}").into()))?;
+    Ok(Facts {
+        tenant_id: tenant_id.into(),
+        priority,
+        is_test,
+    })
+}

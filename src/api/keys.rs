@@ -438,9 +438,9 @@ impl Fields {
         read: impl FnOnce(&Value) -> Result<T, &'static str>,
     ) -> Option<T> {
         let value = self.fields.remove(name).filter(|value| !value.is_null())?;
-        let refuse = |detail| {
-            self.errors
-                .push(FieldError::new(format!("/{name}"), detail))
+        let refuse = |detail: &'static str| {
+            let error = FieldError::new(format!("/{name}"), detail);
+            self.errors.push(error);
         };
         read(&value).map_err(refuse).ok()
     }

@@ -48,6 +48,7 @@ mod pgbouncer;
 mod procfile;
 mod proxy;
 mod replay;
+mod replay_cli;
 mod shutdown;
 mod socket;
 mod terminal;

@@ -10,8 +10,10 @@ use store::Store;
 use tokio::sync::broadcast;
 
 use crate::api::auth::ApiKeys;
+use crate::api::key_use::KeyUse;
 use crate::api::token::Tokens;
 use crate::config::Config;
+use crate::edge::Edge;
 use crate::intake::Intake;
 use crate::live::feed;
 use crate::live::hub::{Hub, Limits};
@@ -35,7 +37,9 @@ pub struct Parts {
     pub(crate) templates: Arc<Templates>,
     pub(crate) hub: Hub,
     pub(crate) keys: ApiKeys,
+    pub(crate) key_use: KeyUse,
     pub(crate) tokens: Tokens,
+    pub(crate) edge: Edge,
 }
 
 /// What the front is given by the process it runs in.
@@ -87,8 +91,9 @@ impl App {
             config.live.poll_interval,
             lifetime.closing.clone(),
         ));
-        let tokens = Tokens::new(&config.auth);
-        Ok(Self(Arc::new(Parts {
+        let tokens = Tokens::start(&config.auth, &lifetime);
+        let edge = Edge::new(&config);
+        let app = Self(Arc::new(Parts {
             config,
             store,
             clock,
@@ -99,8 +104,16 @@ impl App {
             templates,
             hub,
             keys: ApiKeys::default(),
+            key_use: KeyUse::default(),
             tokens,
-        })))
+            edge,
+        }));
+        let closing = &app.lifetime.closing;
+        let pruning = Edge::keep_small(app.clone(), closing.clone());
+        app.lifetime.tasks.spawn(pruning);
+        let noting = KeyUse::keep(app.clone(), closing.clone());
+        app.lifetime.tasks.spawn(noting);
+        Ok(app)
     }
 }
 

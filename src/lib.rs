@@ -5,7 +5,7 @@
 //!
 //! # Reading order
 //!
-//! [`config`], then a request's way: [`server`], [`api`], [`intake`]. [`live`] is the way back: a
+//! [`config`], then a request's way: [`server`], [`edge`], [`api`], [`intake`]. [`live`] is the way back: a
 //! committed notification to its sockets. [`cli`] starts the roles, [`up`] keeps the private
 //! Postgres of one of them, [`upkeep`] looks after the tables, [`shutdown`] says in which order
 //! things stop.
@@ -15,7 +15,9 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
+mod edge;
 pub mod intake;
+mod keys;
 pub mod live;
 pub mod metrics;
 pub mod server;

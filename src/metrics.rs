@@ -3,6 +3,9 @@
 //! All are exported from the start, at zero: a dashboard that asks for a rate must not find a hole.
 //! Labels have few values and never name a person or a tenant.
 
+use std::time::Duration;
+
+use axum::http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -18,6 +21,52 @@ const ROWS_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 5000.0]
 /// What became of a submitted row.
 const INTAKE_OUTCOMES: [&str; 3] = ["accepted", "duplicate", "refused"];
 
+/// How answers are counted.
+const ANSWER_OUTCOMES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Why the edge turned a request away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Its caller asks too often.
+    Caller,
+    /// Its address asks too often.
+    Address,
+    /// Too many bad credentials came from its address.
+    Failures,
+    /// There were too many connections, in all or from its address.
+    Connections,
+    /// Too many bytes of bodies were being read.
+    Bodies,
+    /// Its path or its header was too long.
+    Shape,
+    /// It was at work for too long.
+    Time,
+}
+
+impl Refused {
+    const ALL: [Self; 7] = [
+        Self::Caller,
+        Self::Address,
+        Self::Failures,
+        Self::Connections,
+        Self::Bodies,
+        Self::Shape,
+        Self::Time,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Caller => "caller_rate",
+            Self::Address => "address_rate",
+            Self::Failures => "bad_credentials",
+            Self::Connections => "connections",
+            Self::Bodies => "bodies",
+            Self::Shape => "shape",
+            Self::Time => "time",
+        }
+    }
+}
+
 /// What the front counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -27,6 +76,10 @@ pub struct Metrics {
     pub intake_rows: IntCounterVec,
     pub intake_group_rows: Histogram,
     pub intake_commit_seconds: Histogram,
+    pub http_connections: IntGauge,
+    http_requests: IntCounterVec,
+    http_seconds: Histogram,
+    http_refused: IntCounterVec,
     queue_depth: IntGaugeVec,
     legacy: Option<LegacyNames>,
 }
@@ -99,14 +152,79 @@ impl Metrics {
                     .buckets(SECONDS_BUCKETS.to_vec()),
                 ),
             )?,
+            http_connections: add(
+                registry,
+                IntGauge::new(
+                    "postrider_http_connections",
+                    "Connections open in this process, sockets among them.",
+                ),
+            )?,
+            http_requests: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "postrider_http_requests_total",
+                        "Requests answered, by outcome.",
+                    ),
+                    &["outcome"],
+                ),
+            )?,
+            http_seconds: add(
+                registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "postrider_http_request_seconds",
+                        "From a request's header to the beginning of its answer.",
+                    )
+                    .buckets(SECONDS_BUCKETS.to_vec()),
+                ),
+            )?,
+            http_refused: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "postrider_http_refused_total",
+                        "Requests and connections turned away by a limit.",
+                    ),
+                    &["reason"],
+                ),
+            )?,
             queue_depth: add(registry, queue_depth("notification_queue_depth"))?,
             legacy,
         };
+        for outcome in ANSWER_OUTCOMES {
+            metrics
+                .http_requests
+                .with_label_values(&[outcome])
+                .inc_by(0);
+        }
+        for why in Refused::ALL {
+            metrics
+                .http_refused
+                .with_label_values(&[why.word()])
+                .inc_by(0);
+        }
         for outcome in INTAKE_OUTCOMES {
             metrics.intake_rows.with_label_values(&[outcome]).inc_by(0);
         }
         metrics.show_queue_depths(workers::queues::all().map(|queue| (queue, 0)));
         Ok(metrics)
+    }
+
+    /// Counts an answer, and why the edge gave it, if it did.
+    pub(crate) fn answered(&self, status: StatusCode, refused: Option<Refused>, took: Duration) {
+        let class = usize::from(status.as_u16() / 100);
+        let outcome = ANSWER_OUTCOMES.get(class.wrapping_sub(1)).unwrap_or(&"5xx");
+        self.http_requests.with_label_values(&[*outcome]).inc();
+        self.http_seconds.observe(took.as_secs_f64());
+        if let Some(why) = refused {
+            self.refused(why);
+        }
+    }
+
+    /// Counts what was turned away.
+    pub(crate) fn refused(&self, why: Refused) {
+        self.http_refused.with_label_values(&[why.word()]).inc();
     }
 
     /// Shows how many open jobs each queue has.

@@ -1,36 +1,72 @@
-//! Accepts connections and serves the API on them, until told to stop.
+//! Accepts connections and serves requests on them, until told to stop.
 //!
 //! HTTP/1.1 only: the live feed needs it, and a proxy that speaks HTTP/2 to the world speaks
-//! HTTP/1.1 to us. A connection that sends no headers in time is closed.
+//! HTTP/1.1 to us. A connection that sends no headers in time is closed, and one too many is told
+//! so ([`edge::connections`](crate::edge::connections)).
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::api;
 use crate::app::App;
+use crate::edge::client::Peer;
+use crate::edge::connections::{Connections, Place, Placed};
+use crate::metrics::Refused;
+use crate::shutdown::Lifetime;
 
 /// Pause after a failed accept: out of file descriptors passes only when others close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes of a request's header and first line that are read at all. Past it there is a 431 without
+/// a body; below, the edge has limits of its own and says which.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// Serves `app` on `listener` until `lifetime.stopping`; each connection is a tracked task that
 /// ends with the request it is at.
 pub async fn run(app: App, listener: TcpListener) {
-    let router = api::router(app.clone());
-    let stopping = app.lifetime.stopping.clone();
+    let connections = Connections::new(&app.config.http);
+    let door = Door {
+        router: api::router(app.clone()),
+        lifetime: app.lifetime.clone(),
+        header_timeout: app.config.http.header_timeout,
+        open: app.metrics.http_connections.clone(),
+    };
+    loop {
+        let Some((stream, peer)) = accept(&listener, &door.lifetime).await else {
+            return;
+        };
+        match connections.take(peer.0) {
+            Some(place) => {
+                let serving = door.clone().serve(stream, peer, place);
+                app.lifetime.requests.spawn(serving);
+            }
+            None => {
+                app.metrics.refused(Refused::Connections);
+                let connections = connections.clone();
+                let telling = async move { connections.turn_away(stream).await };
+                app.lifetime.requests.spawn(telling);
+            }
+        }
+    }
+}
+
+/// Waits for a connection; `None` once the process stops.
+async fn accept(listener: &TcpListener, lifetime: &Lifetime) -> Option<(TcpStream, Peer)> {
     loop {
         let accepted = tokio::select! {
-            () = stopping.cancelled() => return,
+            () = lifetime.stopping.cancelled() => return None,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _peer)) => {
-                let connection = serve(app.clone(), router.clone(), stream);
-                app.lifetime.requests.spawn(connection);
-            }
+            Ok((stream, peer)) => return Some((stream, Peer(peer.ip()))),
             Err(error) => {
                 warn!(
                     error = queue::describe(&error),
@@ -42,30 +78,48 @@ pub async fn run(app: App, listener: TcpListener) {
     }
 }
 
-/// Serves one connection.
-async fn serve(app: App, router: axum::Router, stream: TcpStream) {
-    // Answers are small and written at once; waiting for more would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(
-            error = queue::describe(&error),
-            "TCP_NODELAY could not be set"
-        );
-    }
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(app.config.http.header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = app.lifetime.stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// What every connection is served with.
+#[derive(Clone)]
+struct Door {
+    router: Router,
+    lifetime: Lifetime,
+    header_timeout: Duration,
+    open: IntGauge,
+}
+
+impl Door {
+    /// Serves one connection.
+    async fn serve(self, stream: TcpStream, peer: Peer, place: Place) {
+        // Answers are small and written at once; waiting for more would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(
+                error = queue::describe(&error),
+                "TCP_NODELAY could not be set"
+            );
         }
-    };
-    if let Err(error) = served {
-        // Clients leave in many ways; none of them is ours to mend.
-        debug!(error = queue::describe(&error), "a connection ended early");
+        let router = self.router;
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().oneshot(request)
+        });
+        let stream = Placed::new(stream, place, self.open);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_header_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.lifetime.stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            // Clients leave in many ways; none of them is ours to mend.
+            debug!(error = queue::describe(&error), "a connection ended early");
+        }
     }
 }

@@ -2,20 +2,22 @@
 //!
 //! 401 when there is no credential or it is bad, 403 when it is good but not enough. Neither ever
 //! says whether the thing asked for exists. A key is looked up by its hash and remembered for a
-//! few seconds, so a revoked one stops working within that time.
+//! few seconds, so a revoked one stops working within that time, in every process.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, header, request::Parts};
 use chrono::{DateTime, Utc};
 use domain::{Role, TenantId, UserId};
+use uuid::Uuid;
 
 use crate::api::error::ApiError;
 use crate::api::token::TokenError;
 use crate::app::App;
+use crate::edge::{CallerKey, Visit};
 
 /// How long a key is trusted without asking the database again.
 const KEY_TRUSTED: Duration = Duration::from_secs(2);
@@ -32,10 +34,12 @@ pub struct Caller {
     pub tenant_id: TenantId,
     /// The signed-in user; `None` for a service.
     pub user_id: Option<UserId>,
+    /// The id of a service's key.
+    pub key_id: Option<Uuid>,
     /// The readable beginning of a service's key.
     pub key_prefix: Option<String>,
     pub roles: Vec<Role>,
-    /// When a user's token ends.
+    /// When the token or the key ends.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -46,6 +50,17 @@ impl Caller {
             (Some(user_id), _) => format!("user:{user_id}"),
             (None, Some(prefix)) => format!("key:{prefix}"),
             (None, None) => "key:".to_owned(),
+        }
+    }
+
+    /// With whom its requests are counted.
+    fn rate_key(&self) -> CallerKey {
+        match (&self.key_id, &self.user_id) {
+            (Some(key_id), _) => CallerKey::Service(*key_id),
+            (None, user_id) => {
+                let user_id = user_id.clone().unwrap_or_else(|| UserId::from(""));
+                CallerKey::User(self.tenant_id.clone(), user_id)
+            }
         }
     }
 
@@ -90,7 +105,7 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let credential = credential_of(&parts.headers)
             .ok_or_else(|| ApiError::unauthorized("send an API key or a user token"))?;
-        app.authenticate(credential).await
+        app.authenticate(&Visit::of(parts), credential).await
     }
 }
 
@@ -122,30 +137,68 @@ pub(crate) fn credential_of(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl App {
-    /// Finds out who holds `credential`.
-    pub(crate) async fn authenticate(&self, credential: &str) -> Result<Caller, ApiError> {
+    /// Finds out who holds `credential`, and counts the request for them, or the failure.
+    pub(crate) async fn authenticate(
+        &self,
+        visit: &Visit,
+        credential: &str,
+    ) -> Result<Caller, ApiError> {
+        match self.holder(visit, credential).await? {
+            Held::By(caller) => {
+                self.edge.spend(visit, &caller.rate_key())?;
+                if let Some(key_id) = caller.key_id {
+                    self.key_use.note(key_id, self.clock.now());
+                }
+                Ok(caller)
+            }
+            // Well signed, so nobody's guess.
+            Held::TooLong => Err(ApiError::unauthorized("the token has expired")),
+            Held::ByNobody => {
+                self.edge.failed(visit);
+                Err(ApiError::unauthorized("the credential is not valid"))
+            }
+        }
+    }
+
+    async fn holder(&self, visit: &Visit, credential: &str) -> Result<Held, ApiError> {
         if credential.is_empty() || credential.len() > CREDENTIAL_BYTES_MAX {
-            return Err(bad_credential());
+            return Ok(Held::ByNobody);
         }
+        let now = self.clock.now();
         // A JWT has three parts; an operator may have chosen a bootstrap key that looks like one.
-        let token = match credential.split('.').count() {
-            3 => Some(self.tokens.verify(credential, self.clock.now())),
-            _ => None,
-        };
-        match token {
-            Some(Ok(caller)) => Ok(caller),
-            Some(Err(TokenError::Expired)) => Err(ApiError::unauthorized("the token has expired")),
-            Some(Err(TokenError::Bad)) | None => self
-                .keys
-                .find(&self.store, credential)
-                .await?
-                .ok_or_else(bad_credential),
+        if credential.split('.').count() == 3 {
+            match self.tokens.verify(credential, now).await {
+                Ok(caller) => return Ok(Held::By(caller)),
+                Err(TokenError::Expired) => return Ok(Held::TooLong),
+                Err(TokenError::Bad | TokenError::UnknownKey) => {}
+            }
         }
+        let hash = store::api_keys::hash_of(credential);
+        let caller = match self.keys.recall(&hash, now) {
+            Recalled::Now(caller) => Some(caller),
+            Recalled::Once => self.keys.find(&self.store, hash, now).await?,
+            Recalled::Never => {
+                self.edge.may_try(visit)?;
+                self.keys.find(&self.store, hash, now).await?
+            }
+        };
+        Ok(caller.map_or(Held::ByNobody, Held::By))
     }
 }
 
-fn bad_credential() -> ApiError {
-    ApiError::unauthorized("the credential is not valid")
+/// Who holds a credential.
+enum Held {
+    By(Caller),
+    ByNobody,
+    TooLong,
+}
+
+/// What is remembered of a key.
+enum Recalled {
+    Now(Caller),
+    /// That it was good, some time ago.
+    Once,
+    Never,
 }
 
 /// Finds API keys, remembering each for [`KEY_TRUSTED`].
@@ -155,49 +208,65 @@ pub(crate) struct ApiKeys {
 }
 
 impl ApiKeys {
-    async fn find(&self, store: &store::Store, key: &str) -> Result<Option<Caller>, ApiError> {
-        let hash = store::api_keys::hash_of(key);
-        if let Some(caller) = self.recall(&hash) {
-            return Ok(Some(caller));
-        }
+    async fn find(
+        &self,
+        store: &store::Store,
+        hash: [u8; 32],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Caller>, ApiError> {
         let mut conn = store.acquire().await.map_err(ApiError::from_store)?;
-        let found = store::api_keys::find_api_key(&mut conn, &hash)
+        let found = store::api_keys::find_api_key(&mut conn, &hash, now)
             .await
             .map_err(ApiError::from_store)?;
         drop(conn);
         let caller = found.map(|key| Caller {
             tenant_id: key.tenant_id,
             user_id: None,
+            key_id: Some(key.api_key_id),
             key_prefix: Some(key.prefix),
             roles: key.roles,
-            expires_at: None,
+            expires_at: key.expires_at,
         });
-        if let Some(caller) = &caller {
-            self.remember(hash, caller.clone());
+        match &caller {
+            Some(caller) => self.remember(hash, caller.clone()),
+            None => drop(self.lock().remove(&hash)),
         }
         Ok(caller)
     }
 
-    fn recall(&self, hash: &[u8; 32]) -> Option<Caller> {
-        let remembered = self
-            .remembered
-            .lock()
-            .expect("nothing panics while it holds this lock");
-        let (since, caller) = remembered.get(hash)?;
-        (since.elapsed() < KEY_TRUSTED).then(|| caller.clone())
+    fn recall(&self, hash: &[u8; 32], now: DateTime<Utc>) -> Recalled {
+        match self.lock().get(hash) {
+            None => Recalled::Never,
+            Some((since, caller)) => {
+                let is_valid = caller.expires_at.is_none_or(|end| end > now);
+                if is_valid && since.elapsed() < KEY_TRUSTED {
+                    Recalled::Now(caller.clone())
+                } else {
+                    Recalled::Once
+                }
+            }
+        }
     }
 
     fn remember(&self, hash: [u8; 32], caller: Caller) {
-        let mut remembered = self
-            .remembered
-            .lock()
-            .expect("nothing panics while it holds this lock");
+        let mut remembered = self.lock();
         if remembered.len() >= KEYS_REMEMBERED_MAX {
             remembered.retain(|_, (since, _)| since.elapsed() < KEY_TRUSTED);
         }
         if remembered.len() < KEYS_REMEMBERED_MAX {
             remembered.insert(hash, (Instant::now(), caller));
         }
+    }
+
+    /// Forgets a key that was revoked here: others find out within [`KEY_TRUSTED`].
+    pub(super) fn forget(&self, key_id: Uuid) {
+        self.lock()
+            .retain(|_, (_, caller)| caller.key_id != Some(key_id));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Instant, Caller)>> {
+        let remembered = self.remembered.lock();
+        remembered.expect("nothing panics while it holds this lock")
     }
 }
 
@@ -210,6 +279,7 @@ mod tests {
         let user = Caller {
             tenant_id: TenantId::default(),
             user_id: Some(UserId::from("u1")),
+            key_id: None,
             key_prefix: None,
             roles: Vec::new(),
             expires_at: None,

@@ -7,22 +7,22 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use crate::intake::{Answer, Intake, Row, UNIT_ROWS_MAX};
+use crate::intake::{Answer, Row, UNIT_ROWS_MAX};
 
 /// Why one item of a batch was not taken.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct ItemError {
     /// Its place in the request, from 0.
     index: usize,
     detail: String,
 }
 
-/// The items of a batch that can be submitted, and what was wrong with the others.
+/// A batch whose good items have been handed in.
 #[derive(Debug)]
 pub(super) struct Batch {
-    rows: Vec<Row>,
     /// Where each row stood in the request.
     indexes: Vec<usize>,
+    /// What was wrong with the other items.
     errors: Vec<ItemError>,
 }
 
@@ -37,22 +37,23 @@ pub(super) struct BatchOutcome {
 }
 
 impl Batch {
-    /// Takes the body `{<name>: [item, …]}` apart; `read` judges one item.
+    /// Takes the body `{<name>: [item, …]}` apart; `read` judges one item. The rows are of the good
+    /// ones, in their order.
     pub(super) fn read(
         body: Value,
         name: &str,
         read: impl Fn(Value) -> Result<Row, Vec<FieldError>>,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<(Vec<Row>, Self), ApiError> {
         let items = items_of(body, name)?;
+        let mut rows = Vec::new();
         let mut batch = Self {
-            rows: Vec::new(),
             indexes: Vec::new(),
             errors: Vec::new(),
         };
         for (index, item) in items.into_iter().enumerate() {
             match read(item) {
                 Ok(row) => {
-                    batch.rows.push(row);
+                    rows.push(row);
                     batch.indexes.push(index);
                 }
                 Err(errors) => {
@@ -63,28 +64,30 @@ impl Batch {
                 }
             }
         }
-        Ok(batch)
+        Ok((rows, batch))
     }
 
-    /// Submits the good items as one unit.
-    pub(super) async fn submit(self, intake: &Intake) -> Result<BatchOutcome, ApiError> {
+    /// What became of the whole, from what became of its rows.
+    pub(super) fn outcome(&self, answers: &[Answer]) -> BatchOutcome {
         let mut outcome = BatchOutcome {
-            errors: self.errors,
+            errors: self.errors.clone(),
             ..BatchOutcome::default()
         };
-        let answers = intake.submit(self.rows).await?;
-        for (index, answer) in self.indexes.into_iter().zip(answers) {
+        for (index, answer) in self.indexes.iter().zip(answers) {
             match answer {
-                Answer::Accepted { id } => outcome.landed.push(id),
+                Answer::Accepted { id } => outcome.landed.push(*id),
                 Answer::Duplicate { id } => {
-                    outcome.landed.push(id);
+                    outcome.landed.push(*id);
                     outcome.duplicates += 1;
                 }
-                Answer::Refused { detail } => outcome.errors.push(ItemError { index, detail }),
+                Answer::Refused { detail } => outcome.errors.push(ItemError {
+                    index: *index,
+                    detail: detail.clone(),
+                }),
             }
         }
         outcome.errors.sort_by_key(|error| error.index);
-        Ok(outcome)
+        outcome
     }
 }
 

@@ -190,6 +190,65 @@ impl ApiError {
         }])
     }
 
+    /// 414: the path with its query is over its limit.
+    pub fn uri_too_long(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::URI_TOO_LONG,
+            "uri-too-long",
+            "The path is too long",
+            format!("a path with its query has at most {bytes_max} bytes"),
+        )
+    }
+
+    /// 429: more than this client may ask. `wait` is when it may again.
+    pub fn too_many(wait: Duration, detail: impl Into<String>) -> Self {
+        let mut error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-requests",
+            "Too many requests",
+            detail,
+        );
+        // Rounded up: before it the answer would be the same.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        error.retry_after = Some(Duration::from_secs(seconds.max(1)));
+        error
+    }
+
+    /// 431: the header fields are over their limits.
+    pub fn headers_too_large(fields_max: usize, bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers-too-large",
+            "The header is too large",
+            format!("a request has at most {fields_max} header fields of {bytes_max} bytes in all"),
+        )
+    }
+
+    /// 503: the request was at work for longer than any may be.
+    pub fn timed_out() -> Self {
+        let mut error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timed-out",
+            "The request took too long",
+            "what it handed in may have been written; try again after the time in Retry-After, \
+             and with the same event_id, dedupe_key or Idempotency-Key it lands once",
+        );
+        error.retry_after = Some(RETRY_AFTER);
+        error
+    }
+
+    /// 503: too many bodies are being read for this one. Nothing of it was.
+    pub fn crowded() -> Self {
+        let mut error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "crowded",
+            "Too many large requests at once",
+            "nothing was written; try again after the time in Retry-After",
+        );
+        error.retry_after = Some(RETRY_AFTER);
+        error
+    }
+
     /// 503: Postgres is away, or more is waiting than may wait.
     pub fn unavailable() -> Self {
         let mut error = Self::new(

@@ -3,8 +3,9 @@
 //! `202` means "committed", not "acted on". A repeat by `event_id` or `dedupe_key` is answered the
 //! same way, with `duplicate`, and changes nothing.
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::Response;
 use chrono::{DateTime, Utc};
 use domain::{EventSubmission, FieldError, TenantId};
 use serde::Serialize;
@@ -15,17 +16,19 @@ use utoipa_axum::routes;
 
 use super::auth::Sender;
 use super::batch::{Batch, ItemError};
-use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
+use super::body::BATCH_BYTES_MAX;
 use super::error::ApiError;
+use super::once::PostBody;
 use super::openapi::bodies::{EventBody, EventsBody};
+use super::submit;
 use crate::app::App;
-use crate::intake::{Answer, Row};
+use crate::intake::Row;
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(submit))
-        .routes(routes!(submit_batch))
+        .routes(routes!(submit_event))
+        .routes(routes!(submit_events))
 }
 
 /// What became of one event.
@@ -54,22 +57,22 @@ pub(super) struct BatchSubmitted {
     request_body = EventBody,
     responses((status = 202, description = "Committed.", body = Submitted)),
 )]
-pub(super) async fn submit(
+pub(super) async fn submit_event(
     State(app): State<App>,
     Sender(caller): Sender,
-    JsonBody(body): JsonBody,
-) -> Result<Json<Submitted>, ApiError> {
-    let event = EventSubmission::parse(body).map_err(ApiError::invalid)?;
+    body: PostBody,
+) -> Result<Response<Body>, ApiError> {
+    let event = EventSubmission::parse(body.value).map_err(ApiError::invalid)?;
     let event_id = event.event_id.clone();
     let row = Row::of_event(&caller.tenant_id, event, app.clock.now());
-    let answer = app.intake.submit_one(row).await?;
-    let (id, status) = match answer {
-        Answer::Accepted { id } => (id, "accepted"),
-        Answer::Duplicate { id } => (id, "duplicate"),
-        Answer::Refused { detail } => return Err(ApiError::invalid_field("", detail)),
-    };
-    let event_id = event_id.unwrap_or_else(|| id.to_string());
-    Ok(Json(StatusCode::ACCEPTED, Submitted { event_id, status }))
+    submit::submit(&app, &caller, vec![row], body.once, move |answers| {
+        let (id, is_repeat) = submit::only(answers)?;
+        Ok(Submitted {
+            event_id: event_id.clone().unwrap_or_else(|| id.to_string()),
+            status: if is_repeat { "duplicate" } else { "accepted" },
+        })
+    })
+    .await
 }
 
 /// Submit up to 5 000 events.
@@ -80,20 +83,24 @@ pub(super) async fn submit(
     request_body = EventsBody,
     responses((status = 202, description = "The good items are committed.", body = BatchSubmitted)),
 )]
-pub(super) async fn submit_batch(
+pub(super) async fn submit_events(
     State(app): State<App>,
     Sender(caller): Sender,
-    JsonBody(body): JsonBody<BATCH_BYTES_MAX>,
-) -> Result<Json<BatchSubmitted>, ApiError> {
+    body: PostBody<BATCH_BYTES_MAX>,
+) -> Result<Response<Body>, ApiError> {
     let now = app.clock.now();
-    let batch = Batch::read(body, "events", |item| read(&caller.tenant_id, item, now))?;
-    let outcome = batch.submit(&app.intake).await?;
-    let answer = BatchSubmitted {
-        accepted: outcome.landed.len() - outcome.duplicates,
-        duplicates: outcome.duplicates,
-        errors: outcome.errors,
-    };
-    Ok(Json(StatusCode::ACCEPTED, answer))
+    let (rows, batch) = Batch::read(body.value, "events", |item| {
+        read(&caller.tenant_id, item, now)
+    })?;
+    submit::submit(&app, &caller, rows, body.once, move |answers| {
+        let outcome = batch.outcome(answers);
+        Ok(BatchSubmitted {
+            accepted: outcome.landed.len() - outcome.duplicates,
+            duplicates: outcome.duplicates,
+            errors: outcome.errors,
+        })
+    })
+    .await
 }
 
 fn read(tenant_id: &TenantId, item: Value, now: DateTime<Utc>) -> Result<Row, Vec<FieldError>> {

@@ -8,6 +8,9 @@ mod events;
 mod health;
 mod inbox;
 mod json;
+pub(crate) mod jwks;
+pub(crate) mod key_use;
+mod keys;
 mod marks;
 mod notifications;
 mod once;
@@ -16,11 +19,12 @@ mod outbox;
 mod page;
 pub(crate) mod query;
 mod stats;
+mod submit;
 pub mod token;
 mod view;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,12 +32,13 @@ use utoipa_axum::routes;
 
 use self::error::ApiError;
 use crate::app::App;
+use crate::edge;
 use crate::live;
 
 /// The API over `app`.
 pub fn router(app: App) -> Router {
     let (routes, document) = routes();
-    routes
+    let routes = routes
         .route("/ws", get(live::upgrade))
         .route("/openapi.json", openapi::serve(&document))
         .route("/docs", get(openapi::reader::enter))
@@ -42,7 +47,13 @@ pub fn router(app: App) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
-        .with_state(app)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::watch));
+    // Outermost, so that a page may read refusals too.
+    match edge::cors::layer(&app.config.cors) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
+    .with_state(app)
 }
 
 /// Every described route, and their description.
@@ -54,6 +65,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(marks::routes())
         .merge(outbox::routes())
         .merge(stats::routes())
+        .merge(keys::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

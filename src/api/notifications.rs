@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
-use axum::http::StatusCode;
+use axum::http::{Response, StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     Channel, DeliveryId, FieldError, NotificationId, NotificationSubmission, Role, Status,
@@ -24,21 +25,24 @@ use utoipa_axum::routes;
 
 use super::auth::{Caller, Sender};
 use super::batch::{Batch, ItemError};
-use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
+use super::body::{BATCH_BYTES_MAX, Json};
 use super::error::ApiError;
+use super::once::PostBody;
 use super::openapi::bodies::{NotificationBody, NotificationsBody};
 use super::openapi::words::{ChannelWord, StatusWord};
 use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
+use super::submit;
 use super::view::{DeliveryView, NotificationView, TraceView};
 use crate::app::App;
-use crate::intake::{Answer, Row};
+use crate::intake::Row;
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(submit, list))
-        .routes(routes!(submit_bulk))
+        .routes(routes!(submit_notification, list))
+        .routes(routes!(submit_notifications))
+        .routes(routes!(test_notification))
         .routes(routes!(show))
         .routes(routes!(trace))
 }
@@ -70,24 +74,52 @@ pub(super) struct BulkSubmitted {
     request_body = NotificationBody,
     responses((status = 202, description = "Committed.", body = Submitted)),
 )]
-pub(super) async fn submit(
+pub(super) async fn submit_notification(
     State(app): State<App>,
     Sender(caller): Sender,
-    JsonBody(body): JsonBody,
-) -> Result<Json<Submitted>, ApiError> {
-    let row = read(&app, &caller.tenant_id, body, app.clock.now()).map_err(ApiError::invalid)?;
-    let (id, status) = match app.intake.submit_one(row).await? {
-        Answer::Accepted { id } => (id, Status::Pending.as_str()),
-        Answer::Duplicate { id } => (id, "duplicate"),
-        Answer::Refused { detail } => return Err(ApiError::invalid_field("", detail)),
-    };
-    Ok(Json(
-        StatusCode::ACCEPTED,
-        Submitted {
+    body: PostBody,
+) -> Result<Response<Body>, ApiError> {
+    submit_one(&app, &caller, body, |row| row).await
+}
+
+async fn submit_one(
+    app: &App,
+    caller: &Caller,
+    body: PostBody,
+    change: impl FnOnce(Row) -> Row,
+) -> Result<Response<Body>, ApiError> {
+    let row =
+        read(app, &caller.tenant_id, body.value, app.clock.now()).map_err(ApiError::invalid)?;
+    submit::submit(app, caller, vec![change(row)], body.once, |answers| {
+        let (id, is_repeat) = submit::only(answers)?;
+        let status = if is_repeat {
+            "duplicate"
+        } else {
+            Status::Pending.as_str()
+        };
+        Ok(Submitted {
             id: id.into(),
             status,
-        },
-    ))
+        })
+    })
+    .await
+}
+
+/// Try a direct send out: whoever carries its channels, the outbox takes it.
+///
+/// Needs the role `send`. Everything happens as with a real one, but that nobody is sent anything:
+/// in-app, too, it stays out of the feed. Shown as `is_test`, and not counted by `/v1/stats`.
+#[utoipa::path(
+    post, path = "/v1/notifications/test", tag = "Submit", operation_id = "test_notification",
+    request_body = NotificationBody,
+    responses((status = 202, description = "Committed.", body = Submitted)),
+)]
+pub(super) async fn test_notification(
+    State(app): State<App>,
+    Sender(caller): Sender,
+    body: PostBody,
+) -> Result<Response<Body>, ApiError> {
+    submit_one(&app, &caller, body, Row::into_test).await
 }
 
 /// Submit up to 5 000 direct sends.
@@ -98,28 +130,27 @@ pub(super) async fn submit(
     request_body = NotificationsBody,
     responses((status = 202, description = "The good items are committed.", body = BulkSubmitted)),
 )]
-pub(super) async fn submit_bulk(
+pub(super) async fn submit_notifications(
     State(app): State<App>,
     Sender(caller): Sender,
-    JsonBody(body): JsonBody<BATCH_BYTES_MAX>,
-) -> Result<Json<BulkSubmitted>, ApiError> {
+    body: PostBody<BATCH_BYTES_MAX>,
+) -> Result<Response<Body>, ApiError> {
     let now = app.clock.now();
-    let batch = Batch::read(body, "notifications", |item| {
+    let (rows, batch) = Batch::read(body.value, "notifications", |item| {
         read(&app, &caller.tenant_id, item, now)
     })?;
-    let outcome = batch.submit(&app.intake).await?;
-    let accepted = outcome
-        .landed
-        .into_iter()
-        .map(NotificationId::from)
-        .collect();
-    Ok(Json(
-        StatusCode::ACCEPTED,
-        BulkSubmitted {
-            accepted,
+    submit::submit(&app, &caller, rows, body.once, move |answers| {
+        let outcome = batch.outcome(answers);
+        Ok(BulkSubmitted {
+            accepted: outcome
+                .landed
+                .into_iter()
+                .map(NotificationId::from)
+                .collect(),
             errors: outcome.errors,
-        },
-    ))
+        })
+    })
+    .await
 }
 
 /// Reads one direct send. A template that does not exist would only fail later, out of sight.

@@ -6,15 +6,15 @@
 //! success are kept, in the transaction of the work, so that a mended request may use its key.
 //!
 //! Submissions have a way of their own, because many of them share a transaction:
-//! [`intake`](crate::intake).
+//! [`submit`](super::submit).
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
-use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -26,11 +26,8 @@ use crate::api::body::{self, BODY_BYTES_MAX};
 use crate::api::error::ApiError;
 use crate::app::App;
 
-/// How long a first answer is kept.
-pub(super) const KEPT: TimeDelta = TimeDelta::hours(24);
-
-/// How long a repeat waits for the first to end, in milliseconds.
-pub(super) const WAIT_MS: u32 = 5000;
+/// How long a repeat waits for the first to end.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 /// Longest key, in characters.
 const KEY_CHARS_MAX: usize = 255;
@@ -130,7 +127,7 @@ impl<const BYTES_MAX: usize> FromRequest<App> for PostBody<BYTES_MAX> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = body::read_json(&parts.headers, body, BYTES_MAX, app).await?;
+        let bytes = body::read_json(&parts, body, BYTES_MAX, app).await?;
         let once = OnceKey::read(&parts, &bytes)?;
         let value = body::parse_json(&bytes)?;
         Ok(Self { value, once })
@@ -166,7 +163,7 @@ pub(super) async fn begin(
         return Ok(Begun::Fresh(Work { tx, claim: None }));
     };
     let request = once.request(caller);
-    let is_ours = idempotency::lock(&mut tx, &request, WAIT_MS)
+    let is_ours = idempotency::lock(&mut tx, &request, WAIT)
         .await
         .map_err(ApiError::from_store)?;
     if !is_ours {
@@ -196,20 +193,30 @@ pub(super) fn repeat(first: FirstAnswer, once: &OnceKey) -> Result<Response<Body
 impl Work {
     /// Keeps the answer, commits, and gives the answer out.
     pub(super) async fn answer<T: Serialize>(
+        self,
+        app: &App,
+        status: StatusCode,
+        view: &T,
+    ) -> Result<Response<Body>, ApiError> {
+        self.answer_kept_as(app, status, view, view).await
+    }
+
+    /// Commits and gives an answer out of which only `kept` is stored: for what is shown once.
+    pub(super) async fn answer_kept_as<T: Serialize>(
         mut self,
         app: &App,
         status: StatusCode,
         view: &T,
+        kept: &T,
     ) -> Result<Response<Body>, ApiError> {
         let body = body::to_json(view)?;
         if let Some((request, fingerprint)) = &self.claim {
             let first = FirstAnswer {
                 fingerprint: *fingerprint,
                 status: status.as_u16(),
-                body: body.clone(),
+                body: body::to_json(kept)?,
             };
-            let until = app.clock.now() + KEPT;
-            idempotency::keep(&mut self.tx, &[(request, first)], until)
+            idempotency::keep(&mut self.tx, &[(request, first)], app.clock.now())
                 .await
                 .map_err(ApiError::from_store)?;
         }

@@ -54,8 +54,16 @@ impl Query {
     }
 
     /// The value of `name`, where one is given and can be text in a table.
+    ///
+    /// An empty one is refused: `?user_id=$USER` of a script whose variable is not set must not
+    /// mean everybody.
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        let value = self.raw(name)?;
+        let (_, value) = self.pairs.iter().find(|(each, _)| each == name)?;
+        if value.is_empty() {
+            self.refuse(name, "must not be empty");
+            return None;
+        }
+        let value = value.clone();
         if value.contains('\0') {
             self.refuse(name, "must not contain U+0000");
             return None;
@@ -147,9 +155,12 @@ mod tests {
         let mut query = Query::parse("user_id=a%2Bb+c%25&empty=&flag&bad=%zz%f");
 
         assert_eq!(query.text("user_id").as_deref(), Some("a+b c%"));
+        assert_eq!(query.text("bad").as_deref(), Some("%zz%f"));
+        assert_eq!(query.text("absent"), None);
         assert_eq!(query.text("empty"), None);
         assert_eq!(query.text("flag"), None);
-        assert_eq!(query.text("bad").as_deref(), Some("%zz%f"));
+        let error = query.finish().unwrap_err();
+        assert_eq!(error.detail(), "2 fields are not acceptable");
     }
 
     #[test]

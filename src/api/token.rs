@@ -1,7 +1,13 @@
-//! The tokens of users: JWT, signed with HS256, checked without leeway.
+//! The tokens of users: JWT, checked without leeway.
+//!
+//! Signed either with the secret we share with the issuer (HS256), or with a private key whose
+//! public half is in the issuer's key set ([`jwks`](super::jwks)). Which of the two is decided by
+//! the algorithm that the token names, and each algorithm has keys of its own: a public key is never
+//! taken for a secret.
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use domain::{Role, TenantId, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -9,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 use super::auth::Caller;
+use super::jwks::Keys;
 use crate::config::{AuthConfig, Secret};
+use crate::shutdown::Lifetime;
 
 /// Why a token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +26,16 @@ pub(crate) enum TokenError {
     Expired,
     /// Not signed by us, or without a claim that must be there.
     Bad,
+    /// It names a key that the issuer's set does not have, so far.
+    UnknownKey,
 }
 
-/// Checks the tokens of users (JWT, HS256).
+/// Checks the tokens of users.
 pub(crate) struct Tokens {
-    key: Option<DecodingKey>,
-    validation: Validation,
+    secret: Option<DecodingKey>,
+    keys: Option<Keys>,
+    audience: Option<String>,
+    issuer: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -38,28 +50,35 @@ struct Claims {
 }
 
 impl Tokens {
-    pub(crate) fn new(config: &AuthConfig) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Time is judged below, by our own clock and without leeway.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
-        validation.validate_aud = config.jwt_audience.is_some();
-        if let Some(audience) = &config.jwt_audience {
-            validation.set_audience(&[audience]);
-            validation.required_spec_claims.insert("aud".to_owned());
+    /// The issuer's keys are kept up to date until `lifetime.closing`.
+    pub(crate) fn start(config: &AuthConfig, lifetime: &Lifetime) -> Self {
+        let secret = config.jwt_secret.as_ref();
+        Self {
+            secret: secret.map(|secret| DecodingKey::from_secret(secret.reveal().as_bytes())),
+            keys: Keys::start(config, lifetime),
+            audience: config.jwt_audience.clone(),
+            issuer: config.jwt_issuer.clone(),
         }
-        let key = config
-            .jwt_secret
-            .as_ref()
-            .map(|secret| DecodingKey::from_secret(secret.reveal().as_bytes()));
-        Self { key, validation }
     }
 
-    pub(crate) fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, TokenError> {
-        let key = self.key.as_ref().ok_or(TokenError::Bad)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
-            .map_err(|_not_ours| TokenError::Bad)?
-            .claims;
+    /// Checks a token; if its key is not known yet, after the issuer was asked for it.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Caller, TokenError> {
+        match self.check(token, now) {
+            Err(TokenError::UnknownKey) => {}
+            checked => return checked,
+        }
+        match &self.keys {
+            Some(keys) if keys.renew().await => self.check(token, now),
+            _ => Err(TokenError::Bad),
+        }
+    }
+
+    fn check(&self, token: &str, now: DateTime<Utc>) -> Result<Caller, TokenError> {
+        let claims = self.claims_of(token)?;
         let now_s = now.timestamp_micros() as f64 / 1e6;
         let exp_s = claims.exp.as_f64().ok_or(TokenError::Bad)?;
         if exp_s <= now_s {
@@ -84,6 +103,7 @@ impl Tokens {
             .flatten()
             .filter_map(Value::as_str);
         Ok(Caller {
+            key_id: None,
             key_prefix: None,
             tenant_id: tenant.map(TenantId::from).unwrap_or_default(),
             user_id: Some(UserId::from(claims.sub)),
@@ -91,6 +111,55 @@ impl Tokens {
             // Beyond what a date can say, it does not end.
             expires_at: DateTime::from_timestamp_millis((exp_s * 1e3) as i64),
         })
+    }
+
+    /// The claims of a token that is well signed, and meant for us.
+    fn claims_of(&self, token: &str) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).or(Err(TokenError::Bad))?;
+        // Extensions that must be understood are not.
+        if header.crit.is_some() {
+            return Err(TokenError::Bad);
+        }
+        let validation = self.validation(header.alg);
+        let decode = |key| jsonwebtoken::decode::<Claims>(token, key, &validation);
+        match header.alg {
+            Algorithm::HS256 => {
+                let key = self.secret.as_ref().ok_or(TokenError::Bad)?;
+                decode(key)
+                    .map(|token| token.claims)
+                    .or(Err(TokenError::Bad))
+            }
+            // Nobody was given a secret for these.
+            Algorithm::HS384 | Algorithm::HS512 => Err(TokenError::Bad),
+            algorithm => {
+                let keys = self.keys.as_ref().ok_or(TokenError::Bad)?.now();
+                let id = header.kid.as_deref();
+                if !keys.knows(id) {
+                    return Err(TokenError::UnknownKey);
+                }
+                let mut decoded = keys.for_token(id, algorithm).map(decode);
+                let well_signed = decoded.find_map(Result::ok);
+                well_signed.map(|token| token.claims).ok_or(TokenError::Bad)
+            }
+        }
+    }
+
+    /// What is asked of a token beside its signature. Time is judged elsewhere, by our own clock and
+    /// without leeway.
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        validation.validate_aud = self.audience.is_some();
+        if let Some(audience) = &self.audience {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".to_owned());
+        }
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        validation
     }
 }
 
@@ -105,6 +174,34 @@ struct IssuedClaims<'a> {
     tenant: &'a str,
     iat: i64,
     exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+}
+
+/// Signs a token that a front with the same settings accepts.
+///
+/// # Errors
+///
+/// If there is no secret to sign with.
+pub fn issue_token_for(
+    config: &AuthConfig,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    now: DateTime<Utc>,
+    ttl: Duration,
+) -> anyhow::Result<String> {
+    let secret = config
+        .jwt_secret
+        .as_ref()
+        .context("there is no secret to sign with; set JWT_SECRET, or start `postrider up` here")?;
+    let claims = IssuedClaims {
+        aud: config.jwt_audience.as_deref(),
+        iss: config.jwt_issuer.as_deref(),
+        ..IssuedClaims::new(tenant_id, user_id, now, ttl)
+    };
+    claims.sign(secret).context("could not sign the token")
 }
 
 /// Signs a token for `user_id` that ends `ttl` after `now`.
@@ -115,14 +212,30 @@ pub fn issue_token(
     now: DateTime<Utc>,
     ttl: Duration,
 ) -> Result<String, jsonwebtoken::errors::Error> {
-    let claims = IssuedClaims {
-        sub: user_id.as_str(),
-        tenant: tenant_id.as_str(),
-        iat: now.timestamp(),
-        exp: now.timestamp().saturating_add(ttl.as_secs() as i64),
-    };
-    let key = EncodingKey::from_secret(secret.reveal().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+    IssuedClaims::new(tenant_id, user_id, now, ttl).sign(secret)
+}
+
+impl<'a> IssuedClaims<'a> {
+    fn new(
+        tenant_id: &'a TenantId,
+        user_id: &'a UserId,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            sub: user_id.as_str(),
+            tenant: tenant_id.as_str(),
+            iat: now.timestamp(),
+            exp: now.timestamp().saturating_add(ttl.as_secs() as i64),
+            aud: None,
+            iss: None,
+        }
+    }
+
+    fn sign(&self, secret: &Secret) -> Result<String, jsonwebtoken::errors::Error> {
+        let key = EncodingKey::from_secret(secret.reveal().as_bytes());
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), self, &key)
+    }
 }
 
 #[cfg(test)]
@@ -138,11 +251,12 @@ mod tests {
     }
 
     fn tokens(audience: Option<&str>) -> Tokens {
-        Tokens::new(&AuthConfig {
+        let config = AuthConfig {
             jwt_secret: Some(Secret::new(SECRET)),
             jwt_audience: audience.map(str::to_owned),
             ..AuthConfig::default()
-        })
+        };
+        Tokens::start(&config, &Lifetime::default())
     }
 
     fn signed(claims: Value) -> String {
@@ -163,7 +277,7 @@ mod tests {
         )
         .unwrap();
 
-        let caller = tokens(None).verify(&token, now()).unwrap();
+        let caller = tokens(None).check(&token, now()).unwrap();
 
         assert_eq!(
             (caller.tenant_id.as_str(), caller.user_id),
@@ -172,10 +286,10 @@ mod tests {
         let end = DateTime::from_timestamp(1_800_000_060, 0).unwrap();
         assert!(
             tokens(None)
-                .verify(&token, end - Duration::from_millis(1))
+                .check(&token, end - Duration::from_millis(1))
                 .is_ok()
         );
-        assert_eq!(tokens(None).verify(&token, end), Err(TokenError::Expired));
+        assert_eq!(tokens(None).check(&token, end), Err(TokenError::Expired));
     }
 
     #[test]
@@ -190,7 +304,7 @@ mod tests {
             json!({"sub": "u1", "exp": later, "nbf": later - 1}),
             json!({"sub": 7, "exp": later}),
         ] {
-            let verdict = tokens(None).verify(&signed(claims.clone()), now());
+            let verdict = tokens(None).check(&signed(claims.clone()), now());
             assert_eq!(verdict, Err(TokenError::Bad), "{claims}");
         }
     }
@@ -201,7 +315,7 @@ mod tests {
             "sub": "u1", "exp": 4_000_000_000_u64, "bank_id": "b1", "roles": ["read", "owner"],
         });
 
-        let caller = tokens(None).verify(&signed(claims), now()).unwrap();
+        let caller = tokens(None).check(&signed(claims), now()).unwrap();
 
         assert_eq!(caller.tenant_id.as_str(), "b1");
         assert_eq!(caller.roles, [Role::Read]);
@@ -211,15 +325,15 @@ mod tests {
     fn the_audience_counts_only_when_one_is_configured() {
         let with = |aud: &str| signed(json!({"sub": "u", "exp": 4_000_000_000_u64, "aud": aud}));
 
-        assert!(tokens(None).verify(&with("elsewhere"), now()).is_ok());
-        assert!(tokens(Some("here")).verify(&with("here"), now()).is_ok());
+        assert!(tokens(None).check(&with("elsewhere"), now()).is_ok());
+        assert!(tokens(Some("here")).check(&with("here"), now()).is_ok());
         assert!(
             tokens(Some("here"))
-                .verify(&with("elsewhere"), now())
+                .check(&with("elsewhere"), now())
                 .is_err()
         );
         let without = signed(json!({"sub": "u", "exp": 4_000_000_000_u64}));
-        assert!(tokens(Some("here")).verify(&without, now()).is_err());
+        assert!(tokens(Some("here")).check(&without, now()).is_err());
     }
 
     #[test]
@@ -233,12 +347,12 @@ mod tests {
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &other).unwrap();
 
         assert_eq!(
-            tokens(None).verify(&wrong_algorithm, now()),
+            tokens(None).check(&wrong_algorithm, now()),
             Err(TokenError::Bad)
         );
-        assert_eq!(tokens(None).verify(&wrong_key, now()), Err(TokenError::Bad));
+        assert_eq!(tokens(None).check(&wrong_key, now()), Err(TokenError::Bad));
         // {"alg":"none"} and no signature.
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1MSIsImV4cCI6NDAwMDAwMDAwMH0.";
-        assert_eq!(tokens(None).verify(none, now()), Err(TokenError::Bad));
+        assert_eq!(tokens(None).check(none, now()), Err(TokenError::Bad));
     }
 }

@@ -44,13 +44,27 @@ impl Client {
         path: &str,
         body: String,
     ) -> anyhow::Result<Bytes> {
-        let request = Request::builder()
+        self.send_with(method, path, body, None).await
+    }
+
+    /// The same with an `Idempotency-Key`.
+    pub(super) async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: String,
+        key: Option<&str>,
+    ) -> anyhow::Result<Bytes> {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.address.to_string())
             .header(CONTENT_TYPE, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {}", self.api_key))
-            .body(Full::new(Bytes::from(body)))?;
+            .header(AUTHORIZATION, format!("Bearer {}", self.api_key));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         self.requests
             .ready()
             .await

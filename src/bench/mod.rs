@@ -12,3 +12,4 @@ pub mod pipeline;
 mod roles;
 mod sink;
 mod stage;
+pub mod submit;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::bench::{burn_down, deliver, pipeline};
+use crate::bench::{burn_down, deliver, pipeline, submit};
 use crate::config::Config;
 
 use super::output::{say, say_json};
@@ -11,6 +11,8 @@ use super::output::{say, say_json};
 pub(super) enum Command {
     /// Burn down a preloaded queue of jobs that do nothing, then hold a steady rate.
     Queue(burn_down::QueueBenchArgs),
+    /// Submit events over HTTP and count what is accepted.
+    Submit(submit::SubmitBenchArgs),
     /// Submit events over HTTP and count what reaches the feeds.
     Pipeline(pipeline::PipelineBenchArgs),
     /// Send mails or webhooks until the far side has them all.
@@ -29,6 +31,14 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         }
         Command::Pipeline(args) => {
             let figures = pipeline::run(config, &args).await?;
+            if args.json {
+                say_json(&figures)?;
+            } else {
+                say(&figures.to_string())?;
+            }
+        }
+        Command::Submit(args) => {
+            let figures = submit::run(config, &args).await?;
             if args.json {
                 say_json(&figures)?;
             } else {

@@ -16,6 +16,7 @@ mod process;
 mod queues;
 mod send;
 mod serve;
+mod signature;
 mod token;
 mod up;
 mod work;
@@ -64,7 +65,7 @@ enum Command {
     Migrate,
     /// Submit an event from the shell.
     Send(send::Args),
-    /// Create, list and revoke the API keys of services.
+    /// Create, list, rotate and revoke the API keys of services.
     #[command(subcommand)]
     Keys(keys::Command),
     /// Make a token for a user.

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use domain::{TenantId, UserId};
 use queue::Clock;
 use serde_json::json;
 
 use super::output::{say, say_json};
-use crate::api::token::issue_token;
+use crate::api::token::issue_token_for;
 use crate::config::Config;
 
 #[derive(Debug, clap::Args)]
@@ -28,22 +27,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<()> {
-    let secret =
-        config.auth.jwt_secret.as_ref().context(
-            "there is no secret to sign with; set JWT_SECRET, or start `postrider up` here",
-        )?;
     let (tenant_id, user_id) = (
         TenantId::from(args.tenant.as_str()),
         UserId::from(args.user.as_str()),
     );
-    let token = issue_token(
-        secret,
-        &tenant_id,
-        &user_id,
-        Clock::system().now(),
-        args.ttl,
-    )
-    .context("could not sign the token")?;
+    let now = Clock::system().now();
+    let token = issue_token_for(&config.auth, &tenant_id, &user_id, now, args.ttl)?;
     if args.json {
         say_json(&json!({ "token": token }))
     } else {

@@ -9,13 +9,13 @@ use queue::Clock;
 use tracing::info;
 
 use super::Common;
-use super::keys::KEY_PREFIX;
 use super::output::say;
 use super::process::{Process, ensure_admin_key};
 use super::serve::bind;
 use super::work;
-use crate::api::token::issue_token;
+use crate::api::token::issue_token_for;
 use crate::config::{Config, Secret};
+use crate::keys::KEY_PREFIX;
 use crate::server;
 use crate::shutdown::Lifetime;
 use crate::up::{DataDir, PrivatePostgres};
@@ -41,6 +41,8 @@ pub(super) async fn run(mut config: Config, common: &Common, args: Args) -> anyh
     if let Some(listen) = args.listen {
         config.http.listen = listen;
     }
+    // Whoever tries it out has a page of their own running beside it.
+    config.cors.localhost = true;
     let data_dir = DataDir::open(&common.data_dir)?;
     if config.auth.jwt_secret.is_none() {
         config.auth.jwt_secret = Some(data_dir.secret("jwt_secret", "")?);
@@ -101,19 +103,13 @@ fn banner(address: SocketAddr, config: &Config, api_key: &Secret) -> anyhow::Res
     } else {
         address.to_string()
     };
-    let secret = config
-        .auth
-        .jwt_secret
-        .as_ref()
-        .context("there is no secret to sign with")?;
-    let token = issue_token(
-        secret,
+    let token = issue_token_for(
+        &config.auth,
         &TenantId::default(),
         &UserId::from(EXAMPLE_USER),
         Clock::system().now(),
         TOKEN_TTL,
-    )
-    .context("could not sign the token")?;
+    )?;
     let api_key = api_key.reveal();
     Ok(format!(
         "

@@ -31,6 +31,7 @@ impl Config {
         self.check_smtp(&mut wrong);
         self.check_webhook(&mut wrong);
         self.check_retention(&mut wrong);
+        self.check_edge(&mut wrong);
         wrong
     }
 

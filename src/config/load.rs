@@ -187,7 +187,7 @@ fn read_file(path: &Path) -> Result<Yaml, String> {
 }
 
 /// Reads a text file of at most `bytes_max`.
-pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     let mut text = String::new();
     let read = std::fs::File::open(path)
         .and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text));

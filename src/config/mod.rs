@@ -10,12 +10,14 @@
 //!
 //! # Reading order
 //!
-//! This file and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
+//! This file, [`edge`] and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
 //! what they say onto the tree, [`yaml`] and [`expand`] read the file. [`check`] knows what no
 //! single setting can know. [`retention`] is what [`upkeep`](crate::upkeep) is told.
 
 pub mod channels;
 mod check;
+mod check_edge;
+pub mod edge;
 mod expand;
 mod load;
 mod page;
@@ -28,29 +30,17 @@ mod tests;
 mod tree;
 mod yaml;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use channels::{ChannelRetry, RetryConfig, SmtpConfig, WebhookConfig, WorkChannels};
+pub use edge::{AuthConfig, CorsConfig, HttpConfig, LimitsConfig, ProxyHeader};
+pub(crate) use load::read_bounded;
 pub use load::{ConfigError, FILE_DEFAULT, Loaded, SettingView};
 pub use page::page;
 pub use secret::Secret;
 pub use sources::Origin;
 use tree::section;
-
-section! {
-    /// How the HTTP server listens.
-    pub struct HttpConfig {
-        /// The address to listen on. `PORT` replaces the port and opens the address to the
-        /// network, as Procfile platforms expect.
-        pub listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8003),
-        /// How long a connection may take to send a request's headers, and how long it may rest
-        /// between requests.
-        pub header_timeout: Duration = Duration::from_mins(1),
-        /// How long a request's body may take to arrive.
-        pub body_timeout: Duration = Duration::from_mins(1),
-    }
-}
 
 section! {
     /// Where the rows live.
@@ -66,20 +56,6 @@ section! {
         pub pgbouncer: bool = false,
         /// How long a task waits for a free connection.
         pub acquire_timeout: Duration = Duration::from_secs(5),
-    }
-}
-
-section! {
-    /// Who may come in.
-    pub struct AuthConfig {
-        /// Signs and checks user tokens (HS256). Without it every user token is refused.
-        pub jwt_secret: Option<Secret> = None => "JWT_SECRET",
-        /// What a token's `aud` must contain. Unset, `aud` is not looked at.
-        pub jwt_audience: Option<String> = None,
-        /// Whether a socket may authenticate by `?token=`. Such a URL can end up in a proxy's log.
-        pub query_token: bool = true,
-        /// An admin key of tenant `default` that exists from the start.
-        pub bootstrap_api_key: Option<Secret> = None => "POSTRIDER_BOOTSTRAP_API_KEY",
     }
 }
 
@@ -161,6 +137,9 @@ section! {
         pub outbox: bool = false,
         /// What this process is called where an operator sees it.
         pub node: String = "postrider".to_owned(),
+        /// Where `work` answers `/health` and `/metrics`, such as 0.0.0.0:9100; unset, it listens
+        /// nowhere. `PORT` is not meant for it: that is the API's.
+        pub metrics_listen: Option<SocketAddr> = None,
     }
 }
 
@@ -187,6 +166,9 @@ section! {
     pub struct ShutdownConfig {
         /// How long running requests and jobs may take to end after the first signal.
         pub grace: Duration = Duration::from_secs(5),
+        /// How long the API goes on serving after the first signal, with `/health` at 503 already,
+        /// so that a load balancer stops sending before the door closes.
+        pub drain: Duration = Duration::ZERO,
     }
 }
 
@@ -205,6 +187,8 @@ section! {
         pub http: HttpConfig = HttpConfig::default(),
         pub database: DatabaseConfig = DatabaseConfig::default(),
         pub auth: AuthConfig = AuthConfig::default(),
+        pub cors: CorsConfig = CorsConfig::default(),
+        pub limits: LimitsConfig = LimitsConfig::default(),
         pub intake: IntakeConfig = IntakeConfig::default(),
         pub live: LiveConfig = LiveConfig::default(),
         pub inbox: InboxConfig = InboxConfig::default(),

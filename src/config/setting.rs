@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::LogFormat;
 use super::secret::{MASK, Secret};
+use super::{LogFormat, ProxyHeader};
 
 /// A value that can be read from what a source gives. The errors say what was expected.
 pub(super) trait Setting: Sized {
@@ -227,6 +227,25 @@ impl Setting for LogFormat {
             Self::Auto => "auto",
             Self::Human => "human",
             Self::Json => "json",
+        })
+    }
+}
+
+impl Setting for ProxyHeader {
+    const EXPECTED: &'static str = "x-forwarded-for or forwarded";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            _ => Err(expected::<Self>()),
+        }
+    }
+
+    fn show(&self) -> Value {
+        shown(match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Gathers units and sees them through: tried again while Postgres is away, taken apart when it
 //! refuses a row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::write::{WriteError, write};
-use super::{Answer, Row, Unavailable, Unit};
+use super::write::{Ending, WriteError, Writing, write};
+use super::{Answer, Landing, Unavailable, Unit};
 use crate::config::IntakeConfig;
 use crate::metrics::Metrics;
 
@@ -88,7 +89,7 @@ impl Committer {
         let mut group = Vec::from_iter(first);
         let window = Instant::now() + self.group_window;
         let mut rows = group.iter().map(|unit| unit.rows.len()).sum::<usize>();
-        while rows > 0 && rows < self.group_rows {
+        while !group.is_empty() && rows < self.group_rows {
             let Ok(Some(unit)) = timeout_at(window, waiting.recv()).await else {
                 break;
             };
@@ -100,74 +101,122 @@ impl Committer {
 
     /// Writes a group and answers its units.
     async fn commit(&self, group: Vec<Unit>) {
-        let mut rows = Vec::new();
-        let mut waiting = Vec::with_capacity(group.len());
-        for unit in group {
-            let start = rows.len();
-            rows.extend(unit.rows);
-            waiting.push((start..rows.len(), unit.answer, unit.room));
-        }
-        let answers = self.land(&rows).await;
-        for (range, answer, room) in waiting {
-            let answers = answers.get(range).into_iter().flatten().cloned().collect();
+        let landings = self.land(&group).await;
+        for (unit, landing) in group.into_iter().zip(landings) {
             // The client may have gone; what landed has landed.
-            drop(answer.send(answers));
-            drop(room);
+            drop(unit.answer.send(landing));
+            drop(unit.room);
         }
     }
 
-    /// Writes `rows`, at first all at once. A part that the database refuses is halved until the
+    /// Writes `units`, at first all at once. A part that the database refuses is halved until the
     /// culprit stands alone, and the others land.
-    async fn land(&self, rows: &[Row]) -> Vec<Result<Answer, Unavailable>> {
+    async fn land(&self, units: &[Unit]) -> Vec<Result<Landing, Unavailable>> {
         let deadline = Instant::now() + self.deadline;
-        let mut answers = Vec::with_capacity(rows.len());
-        // A stack with the first rows on top, so that the answers come in order, and the first of
+        let nothing_refused = BTreeMap::new();
+        let writing: Vec<_> = units
+            .iter()
+            .map(|unit| Writing {
+                rows: &unit.rows,
+                once: unit.once.as_ref(),
+                refused: &nothing_refused,
+            })
+            .collect();
+        let mut landings = Vec::with_capacity(units.len());
+        // A stack with the first units on top, so that the answers come in order, and the first of
         // two repeats is the one that lands.
-        let mut parts = Vec::from([rows]);
+        let mut parts = Vec::from([writing.as_slice()]);
         while let Some(part) = parts.pop() {
-            match self.write_until(part, deadline).await {
-                Ok(landed) => answers.extend(landed.into_iter().map(Ok)),
+            match self.write_until(part, deadline, Ending::Commit).await {
+                Ok(landed) => landings.extend(landed.into_iter().map(Ok)),
                 Err(WriteError::Passing(_) | WriteError::Late) => {
-                    answers.extend(part.iter().map(|_| Err(Unavailable)));
+                    landings.extend(part.iter().map(|_| Err(Unavailable)));
                 }
-                Err(WriteError::Refused { detail }) if part.len() == 1 => {
-                    answers.push(Ok(self.refused(detail)));
-                }
-                Err(WriteError::Refused { .. }) => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
+                Err(WriteError::Refused { detail }) => match part {
+                    [alone] => landings.push(self.land_good_rows(*alone, detail, deadline).await),
+                    _ => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
             }
         }
-        answers
+        landings
+    }
+
+    /// Writes the rows of a unit that the database takes. Which it refuses is found out first, so
+    /// that the others land in one transaction, with the answer to the whole.
+    async fn land_good_rows(
+        &self,
+        unit: Writing<'_>,
+        detail: String,
+        deadline: Instant,
+    ) -> Result<Landing, Unavailable> {
+        let mut refused = BTreeMap::new();
+        let mut parts = Vec::from([0..unit.rows.len()]);
+        while let Some(part) = parts.pop() {
+            let rows = unit.rows.get(part.clone()).unwrap_or_default();
+            let alone = Writing {
+                rows,
+                once: None,
+                refused: &BTreeMap::new(),
+            };
+            match self.write_until(&[alone], deadline, Ending::Rollback).await {
+                Ok(_) => {}
+                Err(WriteError::Refused { detail }) if rows.len() == 1 => {
+                    refused.insert(part.start, self.refused(detail));
+                }
+                Err(WriteError::Refused { .. }) => {
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([part.start..middle, middle..part.end]);
+                }
+                Err(WriteError::Passing(_) | WriteError::Late) => return Err(Unavailable),
+            }
+        }
+        if refused.is_empty() {
+            // Each row is fine by itself, so it is the whole that cannot be.
+            let all = 0..unit.rows.len();
+            refused.extend(all.map(|place| (place, detail.clone())));
+        }
+        let good = Writing {
+            refused: &refused,
+            ..unit
+        };
+        match self.write_until(&[good], deadline, Ending::Commit).await {
+            Ok(mut landed) => landed.pop().ok_or(Unavailable),
+            Err(_) => Err(Unavailable),
+        }
     }
 
     /// Writes `part`, again and again while Postgres is away, until `deadline`.
     async fn write_until(
         &self,
-        part: &[Row],
+        part: &[Writing<'_>],
         deadline: Instant,
-    ) -> Result<Vec<Answer>, WriteError> {
+        ending: Ending,
+    ) -> Result<Vec<Landing>, WriteError> {
         let mut pause = PAUSE_MIN;
         let mut may_have_landed = false;
         loop {
             let started = Instant::now();
-            let written = write(&self.store, part, &self.clock, may_have_landed);
+            let written = write(&self.store, part, &self.clock, may_have_landed, ending);
             match timeout_at(deadline, written)
                 .await
                 .unwrap_or(Err(WriteError::Late))
             {
-                Ok(answers) => {
-                    self.committed(part, &answers, started.elapsed());
-                    return Ok(answers);
+                Ok(landings) => {
+                    if ending == Ending::Commit {
+                        self.committed(&landings, started.elapsed());
+                    }
+                    return Ok(landings);
                 }
                 Err(WriteError::Passing(error)) if Instant::now() + pause < deadline => {
                     warn!(
                         error = queue::describe(&error),
-                        rows = part.len(),
+                        rows = part.iter().map(|unit| unit.rows.len()).sum::<usize>(),
                         "submissions could not be written and are tried again"
                     );
-                    may_have_landed = true;
+                    may_have_landed = ending == Ending::Commit;
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -177,35 +226,46 @@ impl Committer {
     }
 
     /// Wakes the workers and counts.
-    fn committed(&self, part: &[Row], answers: &[Answer], took: Duration) {
-        let accepted = answers
-            .iter()
-            .filter(|answer| matches!(answer, Answer::Accepted { .. }))
-            .count();
+    fn committed(&self, landings: &[Landing], took: Duration) {
+        let (mut accepted, mut duplicates) = (0, 0);
+        let landed = landings.iter().filter_map(|landing| match landing {
+            Landing::Landed(answers) => Some(answers),
+            Landing::Before(_) | Landing::Running => None,
+        });
+        for answer in landed.flatten() {
+            match answer {
+                Answer::Accepted { .. } => accepted += 1,
+                Answer::Duplicate { .. } => duplicates += 1,
+                Answer::Refused { .. } => {}
+            }
+        }
         if accepted > 0 {
             self.bell
                 .ring(queue::JOBS_AVAILABLE, workers::queues::ROUTE);
         }
-        let count = |outcome: &str, rows: usize| {
+        let count = |outcome: &str, rows: u64| {
             self.metrics
                 .intake_rows
                 .with_label_values(&[outcome])
-                .inc_by(rows as u64);
+                .inc_by(rows);
         };
         count("accepted", accepted);
-        count("duplicate", answers.len() - accepted);
-        self.metrics.intake_group_rows.observe(part.len() as f64);
+        count("duplicate", duplicates);
+        self.metrics
+            .intake_group_rows
+            .observe((accepted + duplicates) as f64);
         self.metrics
             .intake_commit_seconds
             .observe(took.as_secs_f64());
     }
 
-    fn refused(&self, detail: String) -> Answer {
+    /// Counts a row that the database refuses, and passes on why.
+    fn refused(&self, detail: String) -> String {
         warn!(detail, "a submission was refused by the database");
         self.metrics
             .intake_rows
             .with_label_values(&["refused"])
             .inc();
-        Answer::Refused { detail }
+        detail
     }
 }

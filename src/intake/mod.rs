@@ -10,6 +10,7 @@
 
 mod claim;
 mod committer;
+mod first;
 mod row;
 mod write;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use domain::TenantId;
 use queue::{Bell, Clock};
 use store::Store;
+use store::idempotency::{FirstAnswer, RequestKey};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
@@ -55,10 +57,35 @@ pub enum Answer {
 #[error("submissions cannot be written right now")]
 pub struct Unavailable;
 
+/// How a request is answered, from what became of its rows: the HTTP status and the body. `None`
+/// is a refusal, which is not kept.
+pub(crate) type Compose = Arc<dyn Fn(&[Answer]) -> Option<(u16, Vec<u8>)> + Send + Sync>;
+
+/// A request with an `Idempotency-Key`: its answer is kept in the transaction of its rows.
+#[derive(Clone)]
+pub(crate) struct Once {
+    pub(crate) request: RequestKey,
+    /// SHA-256 over what it asks for.
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) compose: Compose,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone)]
+pub(crate) enum Landing {
+    /// What became of each row.
+    Landed(Vec<Answer>),
+    /// Nothing was written: a request with this key was answered before.
+    Before(FirstAnswer),
+    /// Nothing was written: a request with this key is being carried out.
+    Running,
+}
+
 /// What one request hands in.
 struct Unit {
-    rows: Vec<Row>,
-    answer: oneshot::Sender<Result<Vec<Answer>, Unavailable>>,
+    rows: Arc<[Row]>,
+    once: Option<Once>,
+    answer: oneshot::Sender<Result<Landing, Unavailable>>,
     /// Held until the unit has its answer.
     room: OwnedSemaphorePermit,
 }
@@ -98,26 +125,39 @@ impl Intake {
     /// # Cancel safety
     ///
     /// Once handed in, the rows land or do not land even if this future is dropped.
-    pub(crate) async fn submit(&self, rows: Vec<Row>) -> Result<Vec<Answer>, Unavailable> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
+    pub(crate) async fn submit(
+        &self,
+        rows: Arc<[Row]>,
+        once: Option<Once>,
+    ) -> Result<Landing, Unavailable> {
+        if rows.is_empty() && once.is_none() {
+            return Ok(Landing::Landed(Vec::new()));
         }
         let wanted = u32::try_from(rows.len())
             .unwrap_or(u32::MAX)
-            .min(UNIT_ROWS_MAX);
+            .clamp(1, UNIT_ROWS_MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(wanted);
         let Ok(Ok(room)) = tokio::time::timeout(ROOM_TIMEOUT, room).await else {
             return Err(Unavailable);
         };
         let (answer, answered) = oneshot::channel();
-        let unit = Unit { rows, answer, room };
+        let unit = Unit {
+            rows,
+            once,
+            answer,
+            room,
+        };
         self.units.send(unit).await.map_err(|_closed| Unavailable)?;
         answered.await.map_err(|_stopped| Unavailable)?
     }
 
     /// Hands in one row and waits until it is committed.
     pub(crate) async fn submit_one(&self, row: Row) -> Result<Answer, Unavailable> {
-        self.submit(vec![row]).await?.pop().ok_or(Unavailable)
+        match self.submit(Arc::new([row]), None).await? {
+            Landing::Landed(mut answers) => answers.pop().ok_or(Unavailable),
+            // Only a unit with a key ends so.
+            Landing::Before(_) | Landing::Running => Err(Unavailable),
+        }
     }
 }
 

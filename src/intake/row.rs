@@ -23,6 +23,9 @@ const DEDUPE_KEY_KEPT: TimeDelta = TimeDelta::hours(24);
 /// Names the dedupe keys of direct sends, which have no event type.
 const NOTIFICATION_TYPE: &str = "notification";
 
+/// Names the dedupe keys of test sends: a test must not stand for the real thing.
+const TEST_TYPE: &str = "notification.test";
+
 /// What is inserted.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
@@ -150,5 +153,16 @@ impl Row {
             content,
             job,
         }
+    }
+
+    /// Marks a direct send as a test: all of it goes to the outbox, and it is not counted.
+    pub(crate) fn into_test(mut self) -> Self {
+        if let Content::Notification(sent) = &mut self.content {
+            sent.is_test = true;
+        }
+        if let Some(key) = &mut self.dedupe_key {
+            TEST_TYPE.clone_into(&mut key.kind);
+        }
+        self
     }
 }

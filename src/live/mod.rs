@@ -24,6 +24,7 @@ use crate::api::auth::{Caller, credential_of};
 use crate::api::error::ApiError;
 use crate::api::query::Query;
 use crate::app::App;
+use crate::edge::Visit;
 
 /// The protocol we speak.
 const PROTOCOL: &str = "postrider.v1";
@@ -62,6 +63,7 @@ pub(crate) async fn upgrade(
     State(app): State<App>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     mut query: Query,
+    visit: Visit,
     headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     let upgrade =
@@ -75,7 +77,7 @@ pub(crate) async fn upgrade(
         .or_else(|| credential_of(&headers).map(str::to_owned))
         .ok_or_else(|| ApiError::unauthorized("a socket needs a user token"))?;
     query.finish()?;
-    let admission = match app.authenticate(&credential).await {
+    let admission = match app.authenticate(&visit, &credential).await {
         Ok(caller) => admit(caller, last_seq, app.clock.now()),
         Err(error) if error.is_unauthorized() => None,
         Err(error) => return Err(error),

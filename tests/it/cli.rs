@@ -71,7 +71,7 @@ async fn keys_are_created_listed_and_revoked() {
 
     let table = run(&database, &["keys", "list"]).await;
     let table = stdout(&table);
-    assert!(table.contains(id) && table.contains("send,read") && table.contains("in use"));
+    assert!(table.contains(id) && table.contains("send,read") && table.contains("active"));
     assert!(!table.contains(created["key"].as_str().unwrap()));
 
     stdout(&run(&database, &["keys", "revoke", id]).await);

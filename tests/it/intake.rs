@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use postrider::config::{Config, Secret};
 use serde_json::json;
 
-use crate::front::Front;
+use crate::front::{ADMIN_KEY, Front};
+use crate::once::post_once;
 use crate::proxy::Proxy;
 
 /// Sends the config's database address through a proxy.
@@ -151,6 +152,23 @@ async fn a_commit_whose_answer_was_lost_lands_once() {
     );
     assert_eq!(front.count("events").await, 3);
     assert_eq!(front.count("queue.jobs").await, 3);
+}
+
+/// The answer was kept with the rows, so the second try finds it and gives it out.
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_answered_from_its_idempotency_key() {
+    let proxy = through_proxy(&server_address()).await;
+    let front = Front::start_with(|config| use_proxy(config, &proxy)).await;
+    let body = json!({"events": [{"type": "a", "payload": {}}, {"type": ""}]});
+    proxy.lose_next_commit();
+
+    let ask = || post_once(&front, ADMIN_KEY, "/v1/events/batch", "k", &body);
+    let answer = ask().await.expect(202);
+
+    assert!(proxy.has_lost_a_commit());
+    assert_eq!(answer["accepted"], 1);
+    assert_eq!(ask().await.expect(202), answer);
+    assert_eq!(front.count("events").await, 1);
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ const BELONGS_TO: [(&str, &[&str]); 10] = [
     ("axum", &["postrider"]),
     ("async-nats", &["postrider"]),
     ("rdkafka", &["postrider"]),
-    ("reqwest", &["postrider-channels"]),
+    // The front fetches the keys of user tokens, and nothing else.
+    ("reqwest", &["postrider-channels", "postrider"]),
     ("lettre", &["postrider-channels"]),
     ("minijinja", &["postrider-render"]),
     ("tokio-tungstenite", &[]),

@@ -42,10 +42,11 @@ pub struct Event {
 }
 
 /// Inserts events in one statement.
-pub async fn insert_events(
+pub async fn insert_events<'a>(
     connection: &mut PgConnection,
-    rows: &[NewEvent],
+    rows: impl IntoIterator<Item = &'a NewEvent>,
 ) -> Result<(), StoreError> {
+    let rows: Vec<_> = rows.into_iter().collect();
     if rows.is_empty() {
         return Ok(());
     }

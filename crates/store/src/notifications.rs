@@ -43,11 +43,11 @@ pub struct Notification {
 }
 
 /// Inserts direct sends, in one statement.
-pub async fn insert_notifications(
+pub async fn insert_notifications<'a>(
     connection: &mut PgConnection,
-    rows: &[NewNotification],
+    rows: impl IntoIterator<Item = &'a NewNotification>,
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> = rows.iter().collect();
+    let rows: Vec<_> = rows.into_iter().collect();
     insert_rows(connection, &rows)
         .await
         .map_err(during("insert notifications"))

@@ -127,7 +127,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
         }
     };
     // Anybody may be limited, and anything may be away.
-    add(&[429, 500, 503]);
+    add(&[414, 429, 431, 500, 503]);
     if !is_open {
         add(&[401, 403]);
     }

@@ -41,7 +41,7 @@ type Described = (
     &'static str,
 );
 
-const PROBLEMS: [Described; 13] = [
+const PROBLEMS: [Described; 15] = [
     (
         400,
         "Malformed",
@@ -108,6 +108,14 @@ const PROBLEMS: [Described; 13] = [
         "a body here has at most 1048576 bytes",
     ),
     (
+        414,
+        "UriTooLong",
+        "The path with its query is too long.",
+        "uri-too-long",
+        "The path is too long",
+        "a path with its query has at most 8192 bytes",
+    ),
+    (
         415,
         "UnsupportedMediaType",
         "The body has a media type that this path does not read.",
@@ -126,10 +134,19 @@ const PROBLEMS: [Described; 13] = [
     (
         429,
         "TooMany",
-        "Too many requests; `Retry-After` says when to ask again.",
+        "Too many requests of this caller, or from this address; `Retry-After` says when to ask \
+         again, `RateLimit` how you stand.",
         "too-many-requests",
         "Too many requests",
-        "this credential may ask again in 2 s",
+        "this caller asks more often than it may",
+    ),
+    (
+        431,
+        "HeadersTooLarge",
+        "The header is too large.",
+        "headers-too-large",
+        "The header is too large",
+        "a request has at most 90 header fields of 16384 bytes in all",
     ),
     (
         500,
@@ -142,7 +159,8 @@ const PROBLEMS: [Described; 13] = [
     (
         503,
         "Unavailable",
-        "Postgres is away or too much is waiting; `Retry-After` says when to ask again.",
+        "Postgres is away, too much is waiting, or it took too long; `Retry-After` says when to ask \
+         again.",
         "unavailable",
         "The service cannot take this right now",
         "it may not have been written; try again after the time in Retry-After",

@@ -152,6 +152,11 @@ impl Fields {
             self.errors
                 .push(FieldError::new(pointer, "is not a known field"));
         }
+        self.finish_open(value)
+    }
+
+    /// Answers `value` if there was nothing wrong with what was asked for, whatever else is there.
+    pub(super) fn finish_open<T>(self, value: T) -> Result<T, Vec<FieldError>> {
         if self.errors.is_empty() {
             Ok(value)
         } else {

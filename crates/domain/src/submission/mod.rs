@@ -4,6 +4,7 @@
 //! header made from it cannot be broken into two. All problems of a body are reported together,
 //! each with a pointer to its field.
 
+mod cloud_event;
 mod event;
 mod fields;
 mod json;

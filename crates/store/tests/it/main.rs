@@ -6,6 +6,7 @@
     reason = "tests read the clock, and stop at the first surprise"
 )]
 
+mod api_keys;
 mod connect;
 mod events;
 mod history;

@@ -3,9 +3,6 @@
 use chrono::TimeDelta;
 use domain::{Addresses, Role, TenantId};
 use serde_json::json;
-use store::api_keys::{
-    NewApiKey, find_api_key, hash_of, insert_api_key, list_api_keys, revoke_api_key,
-};
 use store::tenants::{insert_tenant, list_tenants};
 use store::users::{User, find_user, list_users_by_id, upsert_user};
 use uuid::Uuid;
@@ -51,43 +48,6 @@ async fn a_tenant_is_inserted_once() {
         .map(|row| row.name)
         .collect();
     assert_eq!(names, ["Acme", "Default tenant"]);
-}
-
-#[tokio::test]
-async fn a_key_works_until_it_is_revoked_and_stays_listed() {
-    let kit = Kit::create().await;
-    let mut tx = kit.store.begin().await.unwrap();
-    let id = Uuid::now_v7();
-    let key = NewApiKey::of_secret(
-        id,
-        TenantId::default(),
-        "pk_0123456789",
-        "orders",
-        vec![Role::Send, Role::Read],
-        kit.now,
-    );
-    assert!(insert_api_key(&mut tx, &key).await.unwrap());
-    assert!(!insert_api_key(&mut tx, &key).await.unwrap());
-    let hash = hash_of("pk_0123456789");
-
-    let found = find_api_key(&mut tx, &hash).await.unwrap().unwrap();
-    let revoked_at = kit.now + TimeDelta::hours(1);
-    assert!(revoke_api_key(&mut tx, id, revoked_at).await.unwrap());
-
-    assert_eq!(found.roles, [Role::Send, Role::Read]);
-    assert_eq!(found.prefix, "pk_01234");
-    assert_eq!(find_api_key(&mut tx, &hash).await.unwrap(), None);
-    assert!(!revoke_api_key(&mut tx, id, revoked_at).await.unwrap());
-    let listed = list_api_keys(&mut tx, Some(&TenantId::default()))
-        .await
-        .unwrap();
-    assert_eq!(listed[0].revoked_at, Some(revoked_at));
-    assert!(
-        list_api_keys(&mut tx, Some(&"other".into()))
-            .await
-            .unwrap()
-            .is_empty()
-    );
 }
 
 #[tokio::test]

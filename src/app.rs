@@ -34,6 +34,8 @@ pub struct Parts {
     pub registry: Registry,
     pub intake: Intake,
     pub lifetime: Lifetime,
+    /// Rung after a commit that has brought jobs.
+    pub(crate) bell: Bell,
     pub(crate) templates: Arc<Templates>,
     pub(crate) hub: Hub,
     pub(crate) keys: ApiKeys,
@@ -79,7 +81,7 @@ impl App {
         let intake = Intake::open(
             &config.intake,
             store.clone(),
-            bell,
+            bell.clone(),
             clock.clone(),
             metrics.clone(),
             &lifetime,
@@ -101,6 +103,7 @@ impl App {
             registry,
             intake,
             lifetime,
+            bell,
             templates,
             hub,
             keys: ApiKeys::default(),

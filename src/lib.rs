@@ -16,6 +16,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 mod edge;
+mod erasure;
 pub mod intake;
 mod keys;
 pub mod live;

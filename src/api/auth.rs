@@ -12,6 +12,9 @@ use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, header, request::Parts};
 use chrono::{DateTime, Utc};
 use domain::{Role, TenantId, UserId};
+use serde_json::Value;
+use store::Connection;
+use store::audit::{AuditEntry, record};
 use uuid::Uuid;
 
 use crate::api::error::ApiError;
@@ -51,6 +54,28 @@ impl Caller {
             (None, Some(prefix)) => format!("key:{prefix}"),
             (None, None) => "key:".to_owned(),
         }
+    }
+
+    /// Notes a change in its transaction.
+    pub(crate) async fn sign(
+        &self,
+        app: &App,
+        tx: &mut Connection,
+        action: &str,
+        subject: &str,
+        detail: Option<Value>,
+    ) -> Result<(), ApiError> {
+        let now = app.clock.now();
+        let entry = AuditEntry {
+            audit_id: queue::uuid_at(now),
+            at: now,
+            tenant_id: self.tenant_id.clone(),
+            actor: self.actor(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail,
+        };
+        record(tx, &[entry]).await.map_err(ApiError::from_store)
     }
 
     /// With whom its requests are counted.
@@ -122,6 +147,40 @@ impl FromRequestParts<App> for Sender {
             return Ok(Self(caller));
         }
         Err(ApiError::forbidden("submitting needs the role `send`"))
+    }
+}
+
+/// A caller who may look after the tenant's own. Refused before the body is read.
+#[derive(Debug)]
+pub struct Admin(pub Caller);
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        if caller.may(Role::Admin) {
+            return Ok(Self(caller));
+        }
+        Err(ApiError::forbidden("this needs the role `admin`"))
+    }
+}
+
+/// A caller who may touch what all tenants share: an admin of the tenant that runs the installation.
+#[derive(Debug)]
+pub struct Operator(pub Caller);
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Admin(caller) = Admin::from_request_parts(parts, app).await?;
+        if caller.tenant_id == TenantId::default() {
+            return Ok(Self(caller));
+        }
+        Err(ApiError::forbidden(
+            "this concerns all tenants and needs an admin of the tenant `default`",
+        ))
     }
 }
 

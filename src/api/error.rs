@@ -291,6 +291,20 @@ impl ApiError {
         Self::internal()
     }
 
+    /// A statement of the queue that failed.
+    pub fn from_queue(operation: &'static str, source: queue::DatabaseError) -> Self {
+        Self::from_store(store::StoreError::Database { operation, source })
+    }
+
+    /// Dead letters that could not be looked at or replayed.
+    pub fn from_replay(error: workers::ReplayError) -> Self {
+        match error {
+            workers::ReplayError::Queue(source) => Self::from_queue("read dead letters", source),
+            workers::ReplayError::Store(error) => Self::from_store(error),
+            workers::ReplayError::Filter(error) => Self::from_json(error),
+        }
+    }
+
     /// Metrics that could not be written as text.
     pub fn from_metrics(error: prometheus::Error) -> Self {
         error!(

@@ -1,10 +1,15 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
+mod admin;
+mod admin_view;
 pub mod auth;
 mod batch;
 mod body;
+mod cancel;
+mod dead_letters;
 pub(crate) mod error;
 mod events;
+mod export;
 mod health;
 mod inbox;
 mod json;
@@ -17,10 +22,16 @@ mod once;
 pub mod openapi;
 mod outbox;
 mod page;
+mod path;
+mod preferences;
 pub(crate) mod query;
+mod queues;
+mod replays;
 mod stats;
 mod submit;
 pub mod token;
+mod topics;
+mod users;
 mod view;
 
 use axum::routing::get;
@@ -61,11 +72,19 @@ fn routes() -> (Router<App>, OpenApi) {
     let mut routes = OpenApiRouter::new()
         .merge(events::routes())
         .merge(notifications::routes())
+        .merge(cancel::routes())
         .merge(inbox::routes())
         .merge(marks::routes())
         .merge(outbox::routes())
-        .merge(stats::routes())
+        .merge(dead_letters::routes())
+        .merge(replays::routes())
+        .merge(queues::routes())
         .merge(keys::routes())
+        .merge(preferences::routes())
+        .merge(users::routes())
+        .merge(export::routes())
+        .merge(topics::routes())
+        .merge(stats::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

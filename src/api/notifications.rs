@@ -359,7 +359,7 @@ async fn show_sending(
 }
 
 /// A notification with its deliveries and their attempts.
-fn whole(
+pub(super) fn whole(
     notification: Notification,
     deliveries: Vec<Delivery>,
     attempts: Vec<Attempt>,

@@ -15,6 +15,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
+use domain::UserId;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -150,6 +151,8 @@ pub(super) enum Begun {
 pub(super) struct Work {
     tx: Tx,
     claim: Option<(RequestKey, [u8; 32])>,
+    /// Whom the answer tells something of.
+    user_id: Option<UserId>,
 }
 
 /// Begins the transaction of a request, unless its answer is there already.
@@ -160,7 +163,11 @@ pub(super) async fn begin(
 ) -> Result<Begun, ApiError> {
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
     let Some(once) = once else {
-        return Ok(Begun::Fresh(Work { tx, claim: None }));
+        return Ok(Begun::Fresh(Work {
+            tx,
+            claim: None,
+            user_id: None,
+        }));
     };
     let request = once.request(caller);
     let is_ours = idempotency::lock(&mut tx, &request, WAIT)
@@ -176,6 +183,7 @@ pub(super) async fn begin(
         None => Ok(Begun::Fresh(Work {
             tx,
             claim: Some((request, once.fingerprint)),
+            user_id: None,
         })),
         Some(first) => repeat(first, &once).map(Begun::Repeat),
     }
@@ -191,6 +199,12 @@ pub(super) fn repeat(first: FirstAnswer, once: &OnceKey) -> Result<Response<Body
 }
 
 impl Work {
+    /// Says whom the answer tells something of, so that it is erased with them.
+    pub(super) fn about(mut self, user_id: UserId) -> Self {
+        self.user_id = Some(user_id);
+        self
+    }
+
     /// Keeps the answer, commits, and gives the answer out.
     pub(super) async fn answer<T: Serialize>(
         self,
@@ -219,6 +233,11 @@ impl Work {
             idempotency::keep(&mut self.tx, &[(request, first)], app.clock.now())
                 .await
                 .map_err(ApiError::from_store)?;
+            if let Some(user_id) = &self.user_id {
+                idempotency::note_user(&mut self.tx, request, user_id)
+                    .await
+                    .map_err(ApiError::from_store)?;
+            }
         }
         self.tx.commit().await.map_err(ApiError::from_store)?;
         Ok(body::json_response(status, Bytes::from(body)))

@@ -15,6 +15,9 @@ const LIMIT_DEFAULT: u32 = 50;
 /// Most items of a page.
 const LIMIT_MAX: u32 = 1000;
 
+/// What a cursor should have been.
+const CURSOR_EXPECTED: &str = "must be a next_cursor from an earlier page";
+
 /// How a page is asked for.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -37,20 +40,64 @@ pub(crate) struct PageQuery {
 
 impl PageQuery {
     pub(crate) fn read(query: &mut Query) -> Self {
-        let limit = query
-            .parsed("limit", "must be a number from 1 to 1000", |text| {
-                text.parse()
-                    .ok()
-                    .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            })
-            .unwrap_or(LIMIT_DEFAULT);
-        let after = query.parsed(
-            "cursor",
-            "must be a next_cursor from an earlier page",
-            |text| Uuid::parse_str(text).ok(),
-        );
+        let limit = limit(query);
+        let after = query.parsed("cursor", CURSOR_EXPECTED, |text| Uuid::parse_str(text).ok());
         Self { limit, after }
     }
+}
+
+/// Which page of a list in the order of names is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedPageQuery {
+    pub(crate) limit: u32,
+    /// The page begins after this name.
+    pub(crate) after: Option<String>,
+}
+
+impl NamedPageQuery {
+    pub(crate) fn read(query: &mut Query) -> Self {
+        let limit = limit(query);
+        // Longer than other values: a name with each of its bytes in hex.
+        let cursor = query.raw("cursor");
+        let after = cursor.as_deref().and_then(name_of);
+        if cursor.is_some() && after.is_none() {
+            query.refuse("cursor", CURSOR_EXPECTED);
+        }
+        Self { limit, after }
+    }
+}
+
+/// The limit alone, for a list with a cursor of its own.
+pub(crate) fn limit(query: &mut Query) -> u32 {
+    query
+        .parsed("limit", "must be a number from 1 to 1000", |text| {
+            text.parse()
+                .ok()
+                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+        })
+        .unwrap_or(LIMIT_DEFAULT)
+}
+
+/// A cursor made of a name: hex, so that it can be pasted into any URL.
+fn cursor_of(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut hex, byte| {
+        hex.extend(char::from_digit(u32::from(byte >> 4), 16));
+        hex.extend(char::from_digit(u32::from(byte & 15), 16));
+        hex
+    })
+}
+
+fn name_of(cursor: &str) -> Option<String> {
+    let digits: Option<Vec<_>> = cursor.chars().map(|digit| digit.to_digit(16)).collect();
+    let bytes = digits?
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => Some((high << 4 | low) as u8),
+            _ => None,
+        })
+        .collect::<Option<Vec<_>>>()?;
+    let name = String::from_utf8(bytes).ok()?;
+    (!name.contains('\0') && name.chars().count() <= domain::NAME_CHARS_MAX).then_some(name)
 }
 
 /// One page of a list.
@@ -69,6 +116,15 @@ impl<T> Page<T> {
         items.truncate(limit as usize);
         let last = items.last().filter(|_| has_more);
         let next_cursor = last.map(|item| id_of(item).simple().to_string());
+        Self { items, next_cursor }
+    }
+
+    /// The same for a list in the order of names.
+    pub(crate) fn by_name(mut items: Vec<T>, limit: u32, name_of: impl Fn(&T) -> &str) -> Self {
+        let has_more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let last = items.last().filter(|_| has_more);
+        let next_cursor = last.map(|item| cursor_of(name_of(item)));
         Self { items, next_cursor }
     }
 
@@ -103,6 +159,22 @@ mod tests {
         assert_eq!(PageQuery::read(&mut query).after, Some(ids[1]));
 
         assert_eq!(Page::new(ids, 3, |id| *id).next_cursor, None);
+    }
+
+    #[test]
+    fn a_cursor_of_a_name_reads_back_and_a_strange_one_is_refused() {
+        let names = vec!["a&b=ю".to_owned(), "z".to_owned()];
+
+        let cursor = Page::by_name(names, 1, |name| name).next_cursor.unwrap();
+
+        let mut query = Query::parse(&format!("cursor={cursor}"));
+        let page = NamedPageQuery::read(&mut query);
+        assert_eq!(page.after.as_deref(), Some("a&b=ю"));
+        for strange in ["x", "616", "ff", "00"] {
+            let mut query = Query::parse(&format!("cursor={strange}"));
+            NamedPageQuery::read(&mut query);
+            assert!(query.finish().is_err(), "{strange}");
+        }
     }
 
     #[test]

@@ -22,6 +22,12 @@ use super::openapi::words::{AttemptWord, ChannelWord, PriorityWord, StatusWord, 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Moment(pub(super) DateTime<Utc>);
 
+impl Moment {
+    pub(super) fn at(moment: DateTime<Utc>) -> Self {
+        Self(moment)
+    }
+}
+
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))

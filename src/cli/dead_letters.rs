@@ -5,20 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use indicatif::ProgressBar;
-use queue::dead_letter::{self, DEAD_LETTERS_MAX, DeadLetter, DeadLetterFilter};
+use domain::ReplayId;
+use queue::dead_letter::{self, DeadLetter, DeadLetterFilter};
 use queue::{Clock, JobId};
-use serde_json::{Value, json};
-use store::Store;
-use tokio::time::{Instant, sleep_until};
+use serde_json::Value;
 
-use super::output::{complain_line, say, say_json, say_table};
-use super::process::{connect, database};
-use super::queues::wake;
+use super::output::{say, say_json, say_table};
+use super::process::connect;
+use super::replays::{self, Wish};
 use crate::config::Config;
 
-/// Dead letters replayed in one transaction, unless a rate asks for fewer.
-const REPLAY_BATCH: usize = 200;
+/// Most replayed in a second: far more than a database takes.
+const RATE_MAX: u32 = 1_000_000;
 
 /// Characters of an error in a table.
 const ERROR_CHARS: usize = 60;
@@ -56,6 +54,36 @@ pub(super) enum Command {
         /// Most per second, such as `50/s`.
         #[arg(long, value_parser = parse_rate, value_name = "N/s")]
         rate: Option<u32>,
+        /// Also what has expired meanwhile.
+        #[arg(long)]
+        include_expired: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go on with a replay and watch it until it is over.
+    Watch {
+        /// Its id, as `dead-letters replays` shows it.
+        id: ReplayId,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List replays, newest first, or show one with what became of each dead letter.
+    Replays {
+        /// Its id.
+        id: Option<ReplayId>,
+        /// Most to list.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=1000))]
+        limit: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a replay. What was replayed before stays so.
+    CancelReplay {
+        /// Its id, as `dead-letters replays` shows it.
+        id: ReplayId,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -74,6 +102,9 @@ pub(super) struct Filter {
     /// Only those that died at this time or later: `2026-01-31T09:00:00Z`, or `2h` ago.
     #[arg(long, value_parser = parse_time)]
     since: Option<DateTime<Utc>>,
+    /// Only those that died before this time.
+    #[arg(long, value_parser = parse_time)]
+    until: Option<DateTime<Utc>>,
     /// Only those whose last error contains this text.
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
@@ -87,7 +118,7 @@ impl Filter {
             kind: self.kind,
             error: self.error,
             since: self.since,
-            until: None,
+            until: self.until,
         }
     }
 }
@@ -111,7 +142,7 @@ fn parse_rate(text: &str) -> Result<u32, String> {
     number
         .parse()
         .ok()
-        .filter(|rate| *rate > 0)
+        .filter(|rate| (1..=RATE_MAX).contains(rate))
         .ok_or_else(|| "expected a number per second such as 50/s".to_owned())
 }
 
@@ -152,86 +183,29 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<boo
             filter,
             dry_run,
             rate,
+            include_expired,
             json,
         } => {
             let ids: BTreeSet<JobId> = ids.into_iter().collect();
-            let ids: Vec<JobId> = ids.into_iter().collect();
-            let named = ids.len();
-            let found = find_all(&store, &filter.into_queue(ids)).await?;
-            let matched = found.len();
-            let replayed = if dry_run {
-                0
-            } else {
-                replay(config, &store, &found, rate).await?
+            let wish = Wish {
+                filter: filter.into_queue(ids.into_iter().collect()),
+                is_dry_run: dry_run,
+                rate,
+                include_expired,
+                json,
             };
-            if matched < named {
-                complain_line(&format!(
-                    "{} of the ids name no dead letter; `postrider jobs show ID` says what \
-                     became of one",
-                    named - matched
-                ));
-            }
-            if json {
-                say_json(&json!({"matched": matched, "replayed": replayed, "dry_run": dry_run}))?;
-            } else if dry_run {
-                say(&format!("{matched} would be replayed"))?;
-            } else {
-                say(&format!("{replayed} of {} replayed", matched.max(named)))?;
-            }
-            // An id that is no dead letter, or that somebody else replayed first, was not done.
-            Ok(named <= matched && (dry_run || replayed == matched))
+            replays::replay(config, &store, wish).await
+        }
+        Command::Watch { id, json } => replays::watch(config, &store, id, 0, json).await,
+        Command::Replays { id, limit, json } => {
+            replays::show(&store, id, limit, json).await?;
+            Ok(true)
+        }
+        Command::CancelReplay { id, json } => {
+            replays::stop(&store, id, json).await?;
+            Ok(true)
         }
     }
-}
-
-/// The ids of every dead letter that matches, page by page.
-async fn find_all(store: &Store, filter: &DeadLetterFilter) -> anyhow::Result<Vec<JobId>> {
-    let mut conn = store.acquire().await?;
-    let mut ids = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = dead_letter::list(&mut conn, filter, cursor, DEAD_LETTERS_MAX)
-            .await
-            .context("could not list the dead letters")?;
-        ids.extend(page.iter().map(|letter| letter.job_id));
-        match page.last() {
-            Some(last) if page.len() as i64 == DEAD_LETTERS_MAX => {
-                cursor = Some((last.died_at, last.job_id));
-            }
-            _ => return Ok(ids),
-        }
-    }
-}
-
-/// Replays `ids` in batches, at most `rate` per second; answers how many there were.
-async fn replay(
-    config: &Config,
-    store: &Store,
-    ids: &[JobId],
-    rate: Option<u32>,
-) -> anyhow::Result<usize> {
-    // Draws only where a terminal looks.
-    let progress = ProgressBar::new(ids.len() as u64);
-    let batch = rate.map_or(REPLAY_BATCH, |rate| REPLAY_BATCH.min(rate as usize));
-    let clock = Clock::system();
-    let started = Instant::now();
-    let mut asked = 0;
-    let mut replayed = 0;
-    for ids in ids.chunks(batch) {
-        if let Some(rate) = rate {
-            sleep_until(started + Duration::from_secs_f64(asked as f64 / f64::from(rate))).await;
-        }
-        let raised = workers::replay(store, ids, clock.now())
-            .await
-            .context("could not replay; what was replayed before stays so")?;
-        let queues: BTreeSet<&str> = raised.iter().map(|job| job.queue.as_str()).collect();
-        wake(database(config)?, queues).await;
-        asked += ids.len();
-        replayed += raised.len();
-        progress.inc(ids.len() as u64);
-    }
-    progress.finish_and_clear();
-    Ok(replayed)
 }
 
 fn list(found: &[DeadLetter], json: bool) -> anyhow::Result<()> {

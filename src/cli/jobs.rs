@@ -12,6 +12,7 @@ use store::Store;
 use super::dead_letters::{say_dead_letter, say_errors};
 use super::output::{say, say_json};
 use super::process::connect;
+use super::signature::sign;
 use crate::config::Config;
 
 #[derive(Debug, clap::Subcommand)]
@@ -110,7 +111,12 @@ fn say_job(job: &OpenJob) -> anyhow::Result<()> {
 }
 
 async fn cancel(store: &Store, id: JobId, json: bool) -> anyhow::Result<()> {
-    let cancelled = workers::cancel(store, id, Clock::system().now()).await?;
+    let mut tx = store.begin().await?;
+    let cancelled = workers::cancel(&mut tx, id, Clock::system().now()).await?;
+    if cancelled == Cancelled::Done {
+        sign(&mut tx, "job.cancelled", &id.to_string(), None).await?;
+        tx.commit().await?;
+    }
     match cancelled {
         Cancelled::Done if json => say_json(&json!({"id": id, "status": "cancelled"})),
         Cancelled::Done => say("cancelled"),

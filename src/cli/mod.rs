@@ -14,6 +14,7 @@ mod migrate;
 mod output;
 mod process;
 mod queues;
+mod replays;
 mod send;
 mod serve;
 mod signature;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{say, say_json, say_table};
 use super::process::{connect, database};
+use super::signature::sign;
 use super::work::check_queue;
 use crate::config::Config;
 
@@ -46,6 +47,7 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
             queue::control::pause(&mut tx, &name, None)
                 .await
                 .context("could not pause the queue")?;
+            sign(&mut tx, "queue.paused", &name, None).await?;
             tx.commit().await?;
             say_switch(&name, "paused", args.json)
         }
@@ -54,6 +56,7 @@ pub(super) async fn run(config: &Config, args: Args) -> anyhow::Result<()> {
             queue::control::resume(&mut tx, &name)
                 .await
                 .context("could not resume the queue")?;
+            sign(&mut tx, "queue.resumed", &name, None).await?;
             tx.commit().await?;
             wake(database(config)?, [name.as_str()]).await;
             say_switch(&name, "runs", args.json)
@@ -87,7 +90,7 @@ pub(super) async fn wake(database: Database, queues: impl IntoIterator<Item = &s
 
 /// Shows every queue there is, also the empty ones.
 fn list(depths: Vec<QueueDepth>, json: bool) -> anyhow::Result<()> {
-    let depths = with_idle(depths);
+    let depths = QueueDepth::of_all(workers::queues::all(), depths);
     if json {
         return say_json(&depths);
     }
@@ -114,27 +117,4 @@ fn list(depths: Vec<QueueDepth>, json: bool) -> anyhow::Result<()> {
             ]
         }),
     )
-}
-
-/// The queues in the order of a notification's way, then what else has jobs.
-fn with_idle(mut depths: Vec<QueueDepth>) -> Vec<QueueDepth> {
-    let mut all: Vec<QueueDepth> = workers::queues::all()
-        .map(|queue| {
-            let place = depths.iter().position(|depth| depth.queue == queue);
-            place.map_or_else(|| idle(queue), |place| depths.remove(place))
-        })
-        .collect();
-    all.append(&mut depths);
-    all
-}
-
-fn idle(queue: &str) -> QueueDepth {
-    QueueDepth {
-        queue: queue.to_owned(),
-        available: 0,
-        scheduled: 0,
-        running: 0,
-        oldest_available_seconds: 0.0,
-        paused_at: None,
-    }
 }

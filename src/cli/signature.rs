@@ -1,5 +1,31 @@
 //! Who changes something from the command line: every change is signed in the audit.
 
+use domain::TenantId;
+use queue::Clock;
+use serde_json::Value;
+use store::audit::{AuditEntry, record};
+use store::{Connection, StoreError};
+
+/// Notes a change in its transaction. Without a tenant it is the installation's own.
+pub(super) async fn sign(
+    tx: &mut Connection,
+    action: &str,
+    subject: &str,
+    detail: Option<Value>,
+) -> Result<(), StoreError> {
+    let now = Clock::system().now();
+    let entry = AuditEntry {
+        audit_id: queue::uuid_at(now),
+        at: now,
+        tenant_id: TenantId::default(),
+        actor: actor(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail,
+    };
+    record(tx, &[entry]).await
+}
+
 /// Who types, in the words of the audit: the name of the system's user, else its number.
 pub(super) fn actor() -> String {
     let uid = rustix::process::getuid().as_raw();

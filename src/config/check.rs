@@ -30,8 +30,8 @@ impl Config {
         self.check_retries(&mut wrong);
         self.check_smtp(&mut wrong);
         self.check_webhook(&mut wrong);
-        self.check_retention(&mut wrong);
         self.check_edge(&mut wrong);
+        self.check_retention(&mut wrong);
         wrong
     }
 

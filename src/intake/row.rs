@@ -111,7 +111,8 @@ impl Row {
         let route = Route::Notification {
             notification_id: id,
         };
-        let job = NewJob::new(JobId::at(now), workers::queues::ROUTE, &route)
+        // The job carries the id of what it routes: whoever takes the send back finds it by that.
+        let job = NewJob::new(JobId(id.as_uuid()), workers::queues::ROUTE, &route)
             .lane(lane(tenant_id, sent.user_id.as_str()))
             .priority(workers::urgency(sent.priority));
         let dedupe_key = sent.dedupe_key.map(|dedupe_key| DedupeKey {

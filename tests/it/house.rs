@@ -44,24 +44,7 @@ impl House {
 
     pub(crate) async fn start_retrying(providers: Providers, retries: RetryPolicy) -> Self {
         let front = Front::start().await;
-        let clock = Clock::system();
-        let templates = Arc::new(Templates::builtin().unwrap());
-        let context = Context::try_new(templates, providers, clock.clone())
-            .unwrap()
-            .retrying(RetryPolicies::new(|_| retries));
-        let running = workers::start(Parts {
-            database: Database::parse(front.database_url(), None, false).unwrap(),
-            store: front.store.clone(),
-            context,
-            clock,
-            bell: Bell::new(),
-            heard: None,
-            queue: QueueConfig::default(),
-            limits: WorkerLimits::default(),
-            queues: Vec::new(),
-            metrics: Metrics::register(&Registry::new()).unwrap(),
-        });
-        running.ready().await;
+        let running = work(&front, providers, retries, WorkerLimits::default()).await;
         Self {
             front,
             _running: running,
@@ -83,4 +66,32 @@ impl House {
         .await;
         self.front.get(&path).await.expect(200)
     }
+}
+
+/// Starts workers behind a front, as another process would.
+pub(crate) async fn work(
+    front: &Front,
+    providers: Providers,
+    retries: RetryPolicy,
+    limits: WorkerLimits,
+) -> Running {
+    let clock = Clock::system();
+    let templates = Arc::new(Templates::builtin().unwrap());
+    let context = Context::try_new(templates, providers, clock.clone())
+        .unwrap()
+        .retrying(RetryPolicies::new(|_| retries));
+    let running = workers::start(Parts {
+        database: Database::parse(front.database_url(), None, false).unwrap(),
+        store: front.store.clone(),
+        context,
+        clock,
+        bell: Bell::new(),
+        heard: None,
+        queue: QueueConfig::default(),
+        limits,
+        queues: Vec::new(),
+        metrics: Metrics::register(&Registry::new()).unwrap(),
+    });
+    running.ready().await;
+    running
 }

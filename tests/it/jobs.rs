@@ -192,15 +192,18 @@ async fn a_direct_send_that_was_not_routed_is_cancelled_itself() {
         .await
         .unwrap();
 
-    let cancelled = workers::cancel(&front.store, id.parse().unwrap(), chrono::Utc::now())
-        .await
-        .unwrap();
+    let cancel = async || {
+        let mut tx = front.store.begin().await.unwrap();
+        let cancelled = workers::cancel(&mut tx, id.parse().unwrap(), chrono::Utc::now()).await;
+        tx.commit().await.unwrap();
+        cancelled.unwrap()
+    };
+    let cancelled = cancel().await;
 
     assert_eq!(cancelled, Cancelled::Done);
     assert_eq!(front.count("queue.jobs").await, 0);
     let path = format!("/v1/notifications/{}", sent["id"].as_str().unwrap());
     let shown = front.get(&path).await.expect(200);
     assert_eq!(shown["status"], "cancelled");
-    let again = workers::cancel(&front.store, id.parse().unwrap(), chrono::Utc::now()).await;
-    assert_eq!(again.unwrap(), Cancelled::Absent);
+    assert_eq!(cancel().await, Cancelled::Absent);
 }

@@ -14,6 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 mod access;
 mod bad_input;
+mod cancel;
 mod cli;
 mod config;
 mod cors;
@@ -40,6 +41,7 @@ mod outbox;
 mod pgbouncer;
 mod procfile;
 mod proxy;
+mod replay;
 mod retention;
 mod shutdown;
 mod socket;

@@ -192,11 +192,10 @@ async fn dead_letters(house: &House) -> Vec<queue::dead_letter::DeadLetter> {
 
 /// Replays every dead letter.
 async fn replay(house: &House) {
-    let letters = dead_letters(house).await;
-    let ids: Vec<_> = letters.iter().map(|letter| letter.job_id).collect();
-    let replayed = workers::replay(&house.front.store, &ids, Utc::now())
-        .await
-        .unwrap();
-    assert_eq!(replayed.len(), ids.len());
+    let begun = house
+        .front
+        .post("/v1/admin/dead-letters/replay", json!({}))
+        .await;
+    assert!(begun.expect(202)["matched"].as_i64() > Some(0));
     eventually(SOON, async || dead_letters(house).await.is_empty()).await;
 }

@@ -6,7 +6,7 @@
 //! for ever, with nobody working on it.
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, Status, TraceStep};
+use domain::{DeliveryId, ReplayState, Status, TraceStep};
 use queue::Job;
 use serde_json::Value;
 use store::Effect;
@@ -14,6 +14,7 @@ use store::effect::DeliveryMove;
 
 use crate::deliver::Deliver;
 use crate::render::Render;
+use crate::replay::Replay;
 use crate::retry::Retry;
 use crate::route::Route;
 
@@ -28,6 +29,13 @@ pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc
         Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
         Deliver::KIND => parse(payload).map(|job: Deliver| undelivered(job.delivery_id, error, at)),
         Retry::KIND => parse(payload).map(|job: Retry| undelivered(job.delivery_id, error, at)),
+        Replay::KIND => parse(payload).map(|job: Replay| {
+            vec![Effect::ReplayEnded {
+                replay_id: job.replay_id,
+                state: ReplayState::Failed,
+                at,
+            }]
+        }),
         _ => None,
     };
     effect.unwrap_or_default()
@@ -73,6 +81,7 @@ pub(crate) fn unrouted(
                 id: notification_id,
                 status,
                 delivery_count: 0,
+                locale: None,
             },
             Effect::Traced {
                 subject_id: notification_id.as_uuid(),

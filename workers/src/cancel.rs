@@ -2,19 +2,17 @@
 //! one transaction.
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, Status, TraceStep};
+use domain::{DeliveryId, ReplayState, Status, TraceStep};
 use queue::control::{self, Cancelled};
 use queue::{Job, JobId};
-use serde::Deserialize;
 use serde_json::Value;
 use store::settlement::apply;
-use store::{Connection, Effect, Store, StoreError};
+use store::{Connection, Effect, StoreError};
 
 use crate::burial::unrouted;
-use crate::deliver::{self, Deliver};
-use crate::render::Render;
-use crate::retry::Retry;
+use crate::deliver;
 use crate::route::Route;
+use crate::subject::Subject;
 
 /// Why a job could not be cancelled. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,31 +23,29 @@ pub enum CancelError {
     Store(#[source] StoreError),
 }
 
-/// Cancels a job that is not running, with what it is about.
+/// Cancels a job that is not running, with what it is about, in the caller's transaction.
 ///
 /// A delivery becomes `cancelled`, and its notification as the sum of its deliveries. A direct send
 /// that was not routed yet is cancelled itself. An event has no status: its trace says that it led
 /// to nothing.
 pub async fn cancel(
-    store: &Store,
+    db: &mut Connection,
     job_id: JobId,
     now: DateTime<Utc>,
 ) -> Result<Cancelled, CancelError> {
-    let mut tx = store.begin().await.map_err(CancelError::Store)?;
-    let job = control::find_job(&mut tx, job_id)
+    let job = control::find_job(db, job_id)
         .await
         .map_err(CancelError::Queue)?;
     // The row decides: between being looked at and being deleted the job may have been claimed.
-    let cancelled = control::cancel(&mut tx, job_id)
+    let cancelled = control::cancel(db, job_id)
         .await
         .map_err(CancelError::Queue)?;
     if let (Cancelled::Done, Some(job)) = (cancelled, job) {
-        let effects = effects_of(&mut tx, &job.kind, &job.payload, now)
+        let effects = effects_of(db, &job.kind, &job.payload, now)
             .await
             .map_err(CancelError::Store)?;
-        apply(&mut tx, &effects).await.map_err(CancelError::Queue)?;
+        apply(db, &effects).await.map_err(CancelError::Queue)?;
     }
-    tx.commit().await.map_err(CancelError::Store)?;
     Ok(cancelled)
 }
 
@@ -60,21 +56,18 @@ async fn effects_of(
     payload: &Value,
     at: DateTime<Utc>,
 ) -> Result<Vec<Effect>, StoreError> {
-    let delivery_id = match kind {
-        Render::KIND => Render::deserialize(payload).ok().map(|job| job.delivery_id),
-        Deliver::KIND => Deliver::deserialize(payload)
-            .ok()
-            .map(|job| job.delivery_id),
-        Retry::KIND => Retry::deserialize(payload).ok().map(|job| job.delivery_id),
-        Route::KIND => {
-            let job = Route::deserialize(payload).ok();
-            let step = step(Route::KIND);
-            return Ok(job.map_or_else(Vec::new, |job| unrouted(job, Status::Cancelled, step, at)));
+    let unrouted = |job| Ok(unrouted(job, Status::Cancelled, step(Route::KIND), at));
+    match Subject::of(kind, payload) {
+        Some(Subject::Delivery(id)) => undelivered(connection, kind, id, at).await,
+        Some(Subject::Notification(notification_id)) => {
+            unrouted(Route::Notification { notification_id })
         }
-        _ => None,
-    };
-    match delivery_id {
-        Some(id) => undelivered(connection, kind, id, at).await,
+        Some(Subject::Event(event_id)) => unrouted(Route::Event { event_id }),
+        Some(Subject::Replay(replay_id)) => Ok(vec![Effect::ReplayEnded {
+            replay_id,
+            state: ReplayState::Cancelled,
+            at,
+        }]),
         None => Ok(Vec::new()),
     }
 }

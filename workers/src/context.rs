@@ -27,7 +27,10 @@ pub struct Context {
 impl Context {
     /// Chance is seeded by the operating system.
     pub fn new(templates: Arc<Templates>, channels: Channels, clock: Clock) -> Self {
-        let template_names = Arc::new(TemplateNames::new(templates.names()));
+        let named = templates
+            .names()
+            .map(|name| (name, templates.category(name)));
+        let template_names = Arc::new(TemplateNames::new(named));
         Self {
             templates,
             template_names,

@@ -9,12 +9,14 @@
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
 //! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
-//! never answers. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
+//! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
+//! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer.
 
 mod burial;
 mod cancel;
 mod context;
+pub mod dead_letters;
 mod deliver;
 mod deliver_in_app;
 mod delivery;
@@ -25,12 +27,14 @@ mod noop;
 pub mod providers;
 pub mod queues;
 mod render;
-mod replay;
+pub mod replay;
 mod retry;
 mod route;
 mod runtime;
+mod subject;
 #[cfg(test)]
 mod tests;
+mod withdraw;
 
 pub use cancel::{CancelError, cancel};
 pub use context::Context;
@@ -41,7 +45,9 @@ pub use limits::WorkerLimits;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
 pub use render::Render;
-pub use replay::{ReplayError, replay};
+pub use replay::{Replay, ReplayError};
 pub use retry::Retry;
 pub use route::Route;
 pub use runtime::{Parts, Running, start, start_noop};
+pub use subject::Subject;
+pub use withdraw::{Withdrawn, withdraw};

@@ -10,20 +10,20 @@
 //! The decision is [`domain::route_event`] and [`domain::route_direct`]; this file turns the plan
 //! into rows. A delivery that can be sent gets a `render` job, due at the notification's `send_at`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
     DirectFacts, EventFacts, EventId, NotificationId, PlannedDelivery, PlannedNotification,
-    Recipient, Status, TenantId, TraceStep,
+    Recipient, Status, TenantId, TraceStep, UserId,
 };
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use serde::{Deserialize, Serialize};
 use store::effect::{NewDelivery, NewNotification};
 use store::events::{Event, list_events_by_id};
 use store::notifications::{Notification, list_notifications_by_id};
-use store::users::list_users_by_id;
+use store::recipients::list_recipients;
 use store::{Connection, Effect, StoreError};
 
 use crate::context::Context;
@@ -51,18 +51,23 @@ impl Job for Route {
     const KIND: &'static str = "route";
 }
 
-/// The row that the payload names.
+/// The row that the payload names, and what is known of whom it is for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Loaded {
-    Event(Event),
-    Notification {
-        sent: Box<Notification>,
-        /// `None` if nothing is known of the user but the id.
-        recipient: Option<Recipient>,
-    },
+pub(crate) struct Loaded {
+    pub(crate) source: Source,
+    /// `None` if nothing is known of the user but the id, or if there is no user.
+    pub(crate) recipient: Option<Recipient>,
 }
 
-/// Loads the events and direct sends of a claim, and the users of the latter.
+/// The row itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Source {
+    Event(Event),
+    Notification(Box<Notification>),
+}
+
+/// Loads the events and direct sends of a claim, and their users with their preferences: one
+/// statement for each.
 pub(crate) async fn prepare(
     connection: &mut Connection,
     jobs: &[Route],
@@ -75,39 +80,67 @@ pub(crate) async fn prepare(
             Route::Notification { notification_id } => notification_ids.push(notification_id),
         }
     }
-    let mut rows = Vec::with_capacity(jobs.len());
+    let mut sources = Vec::with_capacity(jobs.len());
     if !event_ids.is_empty() {
         let events = list_events_by_id(connection, &event_ids).await?;
-        rows.extend(events.into_iter().map(Loaded::Event));
+        sources.extend(events.into_iter().map(Source::Event));
     }
     if !notification_ids.is_empty() {
         let sends = list_notifications_by_id(connection, &notification_ids).await?;
-        let users: Vec<_> = sends
-            .iter()
-            .map(|sent| (&sent.tenant_id, &sent.user_id))
-            .collect();
-        let users = list_users_by_id(connection, &users).await?;
-        let known: HashMap<_, _> = users
-            .iter()
-            .map(|user| ((&user.tenant_id, &user.user_id), user))
-            .collect();
-        rows.extend(sends.into_iter().map(|sent| {
-            let user = known.get(&(&sent.tenant_id, &sent.user_id));
-            Loaded::Notification {
-                recipient: user.map(|user| user.to_recipient()),
-                sent: Box::new(sent),
-            }
-        }));
+        sources.extend(
+            sends
+                .into_iter()
+                .map(|sent| Source::Notification(Box::new(sent))),
+        );
     }
+    let users: Vec<_> = sources.iter().map(Source::user).collect();
+    let wanted: HashSet<_> = users
+        .iter()
+        .flatten()
+        .map(|(tenant, user)| (*tenant, user))
+        .collect();
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    let recipients = list_recipients(connection, &wanted).await?;
+    let known: HashMap<_, _> = recipients
+        .into_iter()
+        .map(|known| {
+            (
+                (known.tenant_id, known.recipient.user_id.clone()),
+                known.recipient,
+            )
+        })
+        .collect();
+    let recipients: Vec<_> = users
+        .into_iter()
+        .map(|user| {
+            let (tenant, user) = user?;
+            known.get(&(tenant.clone(), user)).cloned()
+        })
+        .collect();
+    let rows = sources
+        .into_iter()
+        .zip(recipients)
+        .map(|(source, recipient)| Loaded { source, recipient })
+        .collect();
     Ok(lined_up(jobs, rows, Loaded::job))
+}
+
+impl Source {
+    /// Whom it is for, if it says so.
+    fn user(&self) -> Option<(&TenantId, UserId)> {
+        match self {
+            Self::Event(event) => Some((&event.tenant_id, facts(event).user_id()?)),
+            Self::Notification(sent) => Some((&sent.tenant_id, sent.user_id.clone())),
+        }
+    }
 }
 
 impl Loaded {
     /// The job that asks for it.
     fn job(&self) -> Route {
-        match self {
-            Self::Event(event) => Route::Event { event_id: event.id },
-            Self::Notification { sent, .. } => Route::Notification {
+        match &self.source {
+            Source::Event(event) => Route::Event { event_id: event.id },
+            Source::Notification(sent) => Route::Notification {
                 notification_id: sent.id,
             },
         }
@@ -121,39 +154,40 @@ pub(crate) async fn run(
     _lease: LeaseInfo,
 ) -> Result<Outcome<Effect>, Failure> {
     let now = cx.clock.now();
-    Ok(match loaded {
-        Some(Loaded::Event(event)) => route_event(event, cx, now),
+    let Some(Loaded { source, recipient }) = loaded else {
+        tracing::warn!(?job, "nothing to route, the row is gone");
+        return Ok(Outcome::cancelled());
+    };
+    let recipient = recipient.as_ref();
+    Ok(match source {
+        Source::Event(event) => route_event(event, recipient, cx, now),
         // Routed or cancelled before: nothing is left to decide.
-        Some(Loaded::Notification { sent, .. }) if sent.status != Status::Pending => {
-            Outcome::completed()
-        }
-        Some(Loaded::Notification { sent, recipient }) => {
-            route_direct(sent, recipient.as_ref(), now)
-        }
-        None => {
-            tracing::warn!(?job, "nothing to route, the row is gone");
-            Outcome::cancelled()
-        }
+        Source::Notification(sent) if sent.status != Status::Pending => Outcome::completed(),
+        Source::Notification(sent) => route_direct(sent, recipient, cx, now),
     })
 }
 
-fn route_event(event: &Event, cx: &Context, now: DateTime<Utc>) -> Outcome<Effect> {
-    let facts = EventFacts {
+fn facts(event: &Event) -> EventFacts<'_> {
+    EventFacts {
         kind: &event.kind,
         severity: event.severity,
         payload: &event.payload,
-    };
-    let plan = domain::route_event(facts, &cx.template_names);
+    }
+}
+
+fn route_event(
+    event: &Event,
+    recipient: Option<&Recipient>,
+    cx: &Context,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
+    let plan = domain::route_event(facts(event), &cx.template_names, recipient);
     if plan.notifications.is_empty() {
         return Outcome::completed().with(traced(event.id.as_uuid(), now, plan.steps));
     }
     let mut outcome = Outcome::completed();
     for planned in plan.notifications {
         let id = NotificationId::at(now);
-        let category = planned
-            .template
-            .as_deref()
-            .and_then(|name| cx.templates.category(name));
         outcome = outcome.with(Effect::NotificationPlanned(Box::new(NewNotification {
             id,
             tenant_id: event.tenant_id.clone(),
@@ -163,11 +197,11 @@ fn route_event(event: &Event, cx: &Context, now: DateTime<Utc>) -> Outcome<Effec
             send_at: None,
             expires_at: None,
             kind: event.kind.clone(),
-            category: category.map(str::to_owned),
+            category: planned.category.clone(),
             priority: planned.priority,
             status: planned.status,
             template: planned.template.clone(),
-            locale: None,
+            locale: planned.locale.clone(),
             subject: None,
             content: None,
             channels: None,
@@ -184,6 +218,7 @@ fn route_event(event: &Event, cx: &Context, now: DateTime<Utc>) -> Outcome<Effec
 fn route_direct(
     sent: &Notification,
     recipient: Option<&Recipient>,
+    cx: &Context,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
     let facts = DirectFacts {
@@ -191,14 +226,18 @@ fn route_direct(
         channels: sent.channels.as_deref(),
         template: sent.template.as_deref(),
         priority: sent.priority,
+        category: sent.category.as_deref(),
         data: sent.data.as_ref(),
+        is_test: sent.is_test,
+        locale: sent.locale.as_deref(),
         expires_at: sent.expires_at,
     };
-    let planned = domain::route_direct(facts, recipient, now);
+    let planned = domain::route_direct(facts, &cx.template_names, recipient, now);
     let outcome = Outcome::completed().with(Effect::NotificationRouted {
         id: sent.id,
         status: planned.status,
         delivery_count: count(&planned.deliveries),
+        locale: planned.locale.clone(),
     });
     with_deliveries(
         outcome,

@@ -24,6 +24,7 @@ use crate::ledger::Ledger;
 use crate::limits::WorkerLimits;
 use crate::noop::{Noop, Tally};
 use crate::render::{self, Render};
+use crate::replay::{Replay, Replayer};
 use crate::retry::{self, Retry};
 use crate::route::{self, Route};
 use crate::{loading, queues};
@@ -56,6 +57,7 @@ pub fn start(parts: Parts) -> Running {
         queues: wanted,
         ..
     } = parts;
+    let replayer = Replayer::new(&store, &parts.bell, &parts.clock, &parts.metrics);
     let mut node = Node::new(NodeParts {
         database: parts.database,
         config: parts.queue,
@@ -81,6 +83,9 @@ pub fn start(parts: Parts) -> Running {
                 &store,
                 &context,
             );
+        }
+        if is_wanted && queue == queues::RETRY {
+            monitor = register_replay(monitor, &mut node, limits.of(queue), &replayer);
         }
     }
     Running::new(node.start(), monitor)
@@ -168,6 +173,31 @@ fn register(
             on_deliver
         ),
     }
+}
+
+/// Adds the worker of replays, which share the queue of retries and load nothing beforehand.
+fn register_replay(
+    monitor: Monitor,
+    node: &mut Node<Ledger>,
+    limits: Limits,
+    replayer: &Replayer,
+) -> Monitor {
+    let backend = node.kind::<Replay, _, _, _>(queues::RETRY, limits, |jobs: Vec<Replay>| {
+        let nothing = vec![(); jobs.len()];
+        async move { Ok(nothing) }
+    });
+    let replayer = replayer.clone();
+    monitor.register(move |restarts| {
+        WorkerBuilder::new(format!("replay-{restarts}"))
+            .backend(backend.clone())
+            .data(replayer.clone())
+            .concurrency(limits.concurrency)
+            .build(on_replay)
+    })
+}
+
+async fn on_replay(job: Replay, replayer: Data<Replayer>) -> Result<Outcome<Effect>, Failure> {
+    replayer.run(job).await
 }
 
 /// What `prepare` loaded for one job: its row, if there still is one.

@@ -120,6 +120,11 @@ entity_id! {
     DeliveryId
 }
 
+entity_id! {
+    /// Identifies a replay of dead letters.
+    ReplayId
+}
+
 text_id! {
     /// Names the owner of a row.
     TenantId

@@ -7,18 +7,23 @@
 //! # Reading order
 //!
 //! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message`, with the
-//! `mail` in it, and `trace` are what is stored. `submission` is what may come in, `routing` decides who hears of it and how,
-//! and `retry` when to try again. `role` is what a credential may do, and `feed` names a wake-up.
+//! `mail` in it, and `trace` are what is stored. `submission` is what may come in, `preference` what
+//! people want, `routing` decides who hears of it and how, `retry` when to try again, and `replay`
+//! what an operator may have tried again. `role` is what a credential may do, and `feed` names a
+//! wake-up.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod address;
 mod channel;
 mod feed;
 mod id;
+mod locale;
 mod mail;
 mod message;
+mod preference;
 mod priority;
 mod recipient;
+mod replay;
 mod retry;
 mod role;
 mod routing;
@@ -28,11 +33,16 @@ mod trace;
 
 pub use channel::Channel;
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, TenantId, UserId};
+pub use id::{DeliveryId, EventId, NotificationId, ReplayId, TenantId, UserId};
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
+pub use preference::{
+    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, QuietHours,
+    QuietMode, Suppression, Verdict, WallClock,
+};
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
+pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
@@ -42,5 +52,6 @@ pub use routing::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
+    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
 };
 pub use trace::TraceStep;

@@ -37,6 +37,16 @@ impl Priority {
             _ => None,
         }
     }
+
+    /// The severity of the same rank.
+    pub const fn to_severity(self) -> Severity {
+        match self {
+            Self::Critical => Severity::Critical,
+            Self::High => Severity::High,
+            Self::Normal => Severity::Medium,
+            Self::Low => Severity::Low,
+        }
+    }
 }
 
 impl fmt::Display for Priority {
@@ -98,6 +108,12 @@ impl Severity {
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Severity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

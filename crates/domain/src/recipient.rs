@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Channel, UserId};
+use crate::{Channel, Preferences, UserId};
 
 /// Where a person is reached; what `users.addresses` holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -53,6 +53,26 @@ pub struct Recipient {
     pub locale: Option<String>,
     /// An IANA name, such as `Europe/Berlin`.
     pub timezone: Option<String>,
+    pub preferences: Preferences,
+}
+
+impl Recipient {
+    /// The addresses on `channel`: what the preferences say of it, else the user's own.
+    pub fn addresses_on(&self, channel: Channel) -> Vec<String> {
+        let preferred = self.preferences.channels.get(&channel);
+        match preferred.and_then(|said| said.address.clone()) {
+            Some(address) => vec![address],
+            None => self.addresses.on(channel),
+        }
+    }
+
+    /// The language to speak: as the preferences say, else as the user's row does.
+    pub fn language(&self) -> Option<&str> {
+        self.preferences
+            .locale
+            .as_deref()
+            .or(self.locale.as_deref())
+    }
 }
 
 #[cfg(test)]

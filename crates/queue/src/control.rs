@@ -93,6 +93,59 @@ pub async fn cancel(db: &mut PgConnection, job_id: JobId) -> Result<Cancelled, s
     })
 }
 
+/// An open job as it stands under its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Locked {
+    pub job_id: JobId,
+    pub is_running: bool,
+}
+
+/// Locks those of `ids` that are open, in the order of their ids: until the caller's transaction
+/// ends none of them is claimed, and none that runs is settled.
+///
+/// Jobs are locked before what they are about, as a settlement does it.
+pub async fn lock(db: &mut PgConnection, ids: &[JobId]) -> Result<Vec<Locked>, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        Locked,
+        r#"select job_id as "job_id: JobId", (state = 'running') as "is_running!"
+           from queue.jobs where job_id = any($1)
+           order by job_id
+           for update"#,
+        &ids,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Removes jobs that wait, in the caller's transaction, which has them locked.
+pub async fn remove(db: &mut PgConnection, ids: &[JobId]) -> Result<u64, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    let removed = sqlx::query!(
+        "delete from queue.jobs where job_id = any($1) and state = 'available'",
+        &ids,
+    )
+    .execute(db)
+    .await?;
+    Ok(removed.rows_affected())
+}
+
+/// Removes the job that waits under a unique key, if one does.
+pub async fn remove_unique(
+    db: &mut PgConnection,
+    kind: &str,
+    unique_key: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from queue.jobs where kind = $1 and unique_key = $2 and state = 'available'",
+        kind,
+        unique_key,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Stops claims of `queue` on every node. What runs goes on.
 pub async fn pause(
     db: &mut PgConnection,

@@ -5,8 +5,9 @@
 //! is the fence.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::job::JobId;
@@ -45,15 +46,120 @@ impl DeadLetter {
 }
 
 /// Which dead letters are meant. Empty means all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DeadLetterFilter {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<JobId>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Part of the last error, without regard to case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Died at this moment or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
+    /// Died before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
+}
+
+/// A place in the order in which jobs died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub died_at: DateTime<Utc>,
+    pub job_id: JobId,
+}
+
+/// Which end of that order comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    #[default]
+    OldestFirst,
+    NewestFirst,
+}
+
+/// A dead letter that was passed on the way, without its errors.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Passed {
+    pub job_id: JobId,
+    pub died_at: DateTime<Utc>,
+    pub queue: String,
+    pub kind: String,
+    pub payload: Value,
+    /// Whether it is one of those that are meant.
+    pub is_match: bool,
+}
+
+impl Passed {
+    pub fn place(&self) -> Place {
+        Place {
+            died_at: self.died_at,
+            job_id: self.job_id,
+        }
+    }
+}
+
+/// Passes the next `limit` dead letters after a place, those that are meant and those between them.
+///
+/// Ids, queue and times are found by an index; kind and error are looked at in each one passed. So
+/// a call costs what it passes, however rare a match is, and whoever wants more calls again.
+pub async fn pass(
+    db: &mut PgConnection,
+    filter: &DeadLetterFilter,
+    after: Option<Place>,
+    order: Order,
+    limit: i64,
+) -> Result<Vec<Passed>, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new("select job_id, died_at, queue, kind, payload, ");
+    push_looked_at(&mut query, filter);
+    query.push(" as is_match from queue.dead_letters where true");
+    push_found(&mut query, filter);
+    if let Some(after) = after {
+        query.push(match order {
+            Order::OldestFirst => " and (died_at, job_id) > (",
+            Order::NewestFirst => " and (died_at, job_id) < (",
+        });
+        query.push_bind(after.died_at).push(", ");
+        query.push_bind(after.job_id.0).push(")");
+    }
+    query.push(match order {
+        Order::OldestFirst => " order by died_at, job_id limit ",
+        Order::NewestFirst => " order by died_at desc, job_id desc limit ",
+    });
+    query.push_bind(limit.clamp(1, DEAD_LETTERS_MAX));
+    query.build_query_as().fetch_all(db).await
+}
+
+/// The conditions that an index can find.
+fn push_found(query: &mut QueryBuilder<Postgres>, filter: &DeadLetterFilter) {
+    if let Some(ids) = &filter.ids {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        query.push(" and job_id = any(").push_bind(ids).push(")");
+    }
+    if let Some(queue) = &filter.queue {
+        query.push(" and queue = ").push_bind(queue.clone());
+    }
+    if let Some(since) = filter.since {
+        query.push(" and died_at >= ").push_bind(since);
+    }
+    if let Some(until) = filter.until {
+        query.push(" and died_at < ").push_bind(until);
+    }
+}
+
+/// The conditions that are looked at row by row.
+fn push_looked_at(query: &mut QueryBuilder<Postgres>, filter: &DeadLetterFilter) {
+    query.push("(true");
+    if let Some(kind) = &filter.kind {
+        query.push(" and kind = ").push_bind(kind.clone());
+    }
+    if let Some(error) = &filter.error {
+        query.push(" and strpos(lower(coalesce(errors -> -1 ->> 'error', '')), lower(");
+        query.push_bind(error.clone()).push(")) > 0");
+    }
+    query.push(")");
 }
 
 /// Lists up to `limit` dead letters, oldest first, after `cursor` (the last one's moment and id).
@@ -107,11 +213,38 @@ pub async fn find(db: &mut PgConnection, job_id: JobId) -> Result<Option<DeadLet
     Ok(list(db, &filter, None, 1).await?.pop())
 }
 
+/// Finds those of `ids` that are dead letters, with their errors, in no order.
+pub async fn find_all(
+    db: &mut PgConnection,
+    ids: &[JobId],
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
+    let filter = DeadLetterFilter {
+        ids: Some(ids.to_vec()),
+        ..DeadLetterFilter::default()
+    };
+    list(db, &filter, None, DEAD_LETTERS_MAX).await
+}
+
 /// How many dead letters there are.
 pub async fn count(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(r#"select count(*) as "count!" from queue.dead_letters"#)
         .fetch_one(db)
         .await
+}
+
+/// How many dead letters are meant, counting no further than `most`.
+pub async fn count_matching(
+    db: &mut PgConnection,
+    filter: &DeadLetterFilter,
+    most: i64,
+) -> Result<i64, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new(
+        "select count(*) from (select from queue.dead_letters where ",
+    );
+    push_looked_at(&mut query, filter);
+    push_found(&mut query, filter);
+    query.push(" limit ").push_bind(most).push(") as meant");
+    query.build_query_scalar().fetch_one(db).await
 }
 
 /// A job that was replayed: what the domain needs to move its own rows along.

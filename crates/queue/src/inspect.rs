@@ -18,6 +18,31 @@ pub struct QueueDepth {
     pub paused_at: Option<DateTime<Utc>>,
 }
 
+impl QueueDepth {
+    /// The queues of `names` in their order, idle ones too, and after them what else has jobs.
+    pub fn of_all<'a>(names: impl Iterator<Item = &'a str>, mut depths: Vec<Self>) -> Vec<Self> {
+        let mut all: Vec<Self> = names
+            .map(|queue| {
+                let place = depths.iter().position(|depth| depth.queue == queue);
+                place.map_or_else(|| Self::idle(queue), |place| depths.remove(place))
+            })
+            .collect();
+        all.append(&mut depths);
+        all
+    }
+
+    fn idle(queue: &str) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            available: 0,
+            scheduled: 0,
+            running: 0,
+            oldest_available_seconds: 0.0,
+            paused_at: None,
+        }
+    }
+}
+
 /// Depth and age of every queue that has jobs or a switch. Reads every open job: ask it every few
 /// seconds, not per request.
 pub async fn depths(

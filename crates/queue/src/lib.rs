@@ -47,6 +47,7 @@ mod config;
 pub mod control;
 mod database;
 pub mod dead_letter;
+pub mod discard;
 mod dispatch;
 mod effects;
 pub mod enqueue;

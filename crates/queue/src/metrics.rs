@@ -26,6 +26,7 @@ pub struct Metrics {
     settlements_retried: IntCounter,
     leases_lost: IntCounter,
     taken_over: IntCounterVec,
+    replayed: IntCounterVec,
 }
 
 impl Metrics {
@@ -80,6 +81,13 @@ impl Metrics {
                 ),
                 &["queue"],
             )?,
+            replayed: IntCounterVec::new(
+                Opts::new(
+                    "postrider_replayed_jobs_total",
+                    "Dead letters that replays looked at, by what became of them.",
+                ),
+                &["outcome"],
+            )?,
         };
         registry.register(Box::new(metrics.claimed.clone()))?;
         registry.register(Box::new(metrics.finished.clone()))?;
@@ -90,6 +98,7 @@ impl Metrics {
         registry.register(Box::new(metrics.settlements_retried.clone()))?;
         registry.register(Box::new(metrics.leases_lost.clone()))?;
         registry.register(Box::new(metrics.taken_over.clone()))?;
+        registry.register(Box::new(metrics.replayed.clone()))?;
         Ok(metrics)
     }
 
@@ -147,6 +156,11 @@ impl Metrics {
 
     pub(crate) fn settlement_retried(&self) {
         self.settlements_retried.inc();
+    }
+
+    /// Counts dead letters that a replay has looked at. With 0 an outcome is exported from the start.
+    pub fn replayed(&self, outcome: &str, jobs: u64) {
+        self.replayed.with_label_values(&[outcome]).inc_by(jobs);
     }
 
     pub(crate) fn taken_over(&self, queue: &str, jobs: u64) {

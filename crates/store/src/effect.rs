@@ -5,8 +5,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    AttemptStatus, Channel, DeliveryId, EventId, Message, NotificationId, Priority, Status,
-    TenantId, TraceStep, UserId,
+    AttemptStatus, Channel, DeliveryId, EventId, Message, NotificationId, Priority, ReplayId,
+    ReplayState, Status, TenantId, TraceStep, UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -21,6 +21,8 @@ pub enum Effect {
         id: NotificationId,
         status: Status,
         delivery_count: u16,
+        /// The language it will be told in; one that the send named stays.
+        locale: Option<String>,
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),
@@ -45,6 +47,12 @@ pub enum Effect {
         subject_id: Uuid,
         at: DateTime<Utc>,
         steps: Vec<TraceStep>,
+    },
+    /// Ends a replay whose job has become a dead letter, or was cancelled.
+    ReplayEnded {
+        replay_id: ReplayId,
+        state: ReplayState,
+        at: DateTime<Utc>,
     },
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::TenantId;
+use domain::{TenantId, UserId};
 use sqlx::PgConnection;
 
 use crate::StoreError;
@@ -189,6 +189,24 @@ pub async fn keep(
     .execute(connection)
     .await
     .map_err(during("keep first answers"))?;
+    Ok(())
+}
+
+/// Notes that the answer kept under `key` repeats what is known of a user: it is erased with them.
+pub async fn note_user(
+    connection: &mut PgConnection,
+    key: &RequestKey,
+    user_id: &UserId,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update idempotency_keys set user_id = $3 where tenant_id = $1 and request = $2",
+        key.tenant_id.as_str(),
+        &key.request[..],
+        user_id.as_str(),
+    )
+    .execute(connection)
+    .await
+    .map_err(during("note whom an answer is about"))?;
     Ok(())
 }
 

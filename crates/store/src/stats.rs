@@ -9,7 +9,7 @@
 //! last, in key order: none waits for another. [`fold`] adds them up into hours once a minute's
 //! share is of no interest any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use domain::{Channel, Priority, Status, TenantId};
@@ -159,12 +159,14 @@ fn minute_of(id: Uuid) -> DateTime<Utc> {
     at.duration_trunc(TimeDelta::minutes(1)).unwrap_or(at)
 }
 
-/// Takes deliveries that had `failed` out of the failed ones: an operator's replay has reopened
-/// them. Like every counting, the last statement of its transaction.
+/// Takes deliveries out of those that ended as they did: an operator's replay has reopened them,
+/// and they are queued. Like every counting, the last statement of its transaction.
 pub(crate) async fn reopened(
     connection: &mut PgConnection,
-    ids: &[Uuid],
+    ended: &[(Uuid, Status)],
 ) -> Result<(), StoreError> {
+    let statuses: HashMap<Uuid, Status> = ended.iter().copied().collect();
+    let ids: Vec<Uuid> = ended.iter().map(|(id, _)| *id).collect();
     let rows = sqlx::query!(
         r#"
         select delivery.id, delivery.tenant_id, delivery.channel, notification.priority
@@ -173,7 +175,7 @@ pub(crate) async fn reopened(
         join notifications as notification on notification.id = delivery.notification_id
         where not notification.is_test
         "#,
-        ids,
+        &ids,
     )
     .fetch_all(&mut *connection)
     .await
@@ -198,7 +200,8 @@ pub(crate) async fn reopened(
             channel: *channel,
             priority: *priority,
         };
-        counts.moved(&delivery, Status::Failed, Status::Queued);
+        let was = statuses.get(id).copied().unwrap_or(Status::Failed);
+        counts.moved(&delivery, was, Status::Queued);
     }
     counts
         .write(connection)

@@ -1,13 +1,14 @@
 //! People who can be notified, and where they are reached.
 
 use chrono::{DateTime, Utc};
-use domain::{Addresses, Recipient, TenantId, UserId};
+use domain::{Addresses, TenantId, UserId};
 use serde_json::Value;
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use crate::StoreError;
 use crate::error::during;
+use crate::json::Document;
 
 /// A row of `users`, but for its times.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,16 +25,14 @@ pub struct User {
     pub data: Value,
 }
 
-impl User {
-    /// What routing looks at.
-    pub fn to_recipient(&self) -> Recipient {
-        Recipient {
-            user_id: self.user_id.clone(),
-            addresses: self.addresses.clone(),
-            locale: self.locale.clone(),
-            timezone: self.timezone.clone(),
-        }
-    }
+/// Users on one page at most, and one more that says whether there is another page.
+const PAGE_ROWS_MAX: i64 = 1001;
+
+/// Which users a page shows; what is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserFilter {
+    pub role: Option<String>,
+    pub group: Option<String>,
 }
 
 /// Inserts a user, or replaces everything known of one.
@@ -91,10 +90,11 @@ pub async fn list_users_by_id(
 ) -> Result<Vec<User>, StoreError> {
     let tenants: Vec<_> = ids.iter().map(|(tenant, _)| tenant.as_str()).collect();
     let users: Vec<_> = ids.iter().map(|(_, user)| user.as_str()).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"
         select tenant_id, user_id, addresses as "addresses: Json<Addresses>", locale, timezone,
-               roles, groups, data
+               roles, groups, data as "data: Document<Value>"
         from users
         join unnest($1::text[], $2::text[]) as wanted (tenant_id, user_id)
             using (tenant_id, user_id)
@@ -105,16 +105,66 @@ pub async fn list_users_by_id(
     .fetch_all(connection)
     .await
     .map_err(during("read users"))?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
 
-    let users = rows.into_iter().map(|row| User {
-        tenant_id: row.tenant_id.into(),
-        user_id: row.user_id.into(),
-        addresses: row.addresses.0,
-        locale: row.locale,
-        timezone: row.timezone,
-        roles: row.roles,
-        groups: row.groups,
-        data: row.data,
-    });
-    Ok(users.collect())
+/// Lists a tenant's users by id, after the user `after`.
+pub async fn list_users(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    filter: &UserFilter,
+    after: Option<&UserId>,
+    limit: i64,
+) -> Result<Vec<User>, StoreError> {
+    // A statement for each set of filters: one plan for all would use the index of none.
+    let mut query = QueryBuilder::<Postgres>::new(
+        "select tenant_id, user_id, addresses, locale, timezone, roles, groups, data \
+         from users where tenant_id = ",
+    );
+    query.push_bind(tenant_id.as_str());
+    for (column, name) in [("roles", &filter.role), ("groups", &filter.group)] {
+        if let Some(name) = name {
+            query.push(format_args!(" and {column} @> array["));
+            query.push_bind(name).push("]");
+        }
+    }
+    if let Some(after) = after {
+        query.push(" and user_id > ").push_bind(after.as_str());
+    }
+    query
+        .push(" order by user_id limit ")
+        .push_bind(limit.clamp(0, PAGE_ROWS_MAX));
+    let rows = query
+        .build_query_as::<Row>()
+        .fetch_all(connection)
+        .await
+        .map_err(during("list users"))?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    tenant_id: String,
+    user_id: String,
+    addresses: Json<Addresses>,
+    locale: Option<String>,
+    timezone: Option<String>,
+    roles: Vec<String>,
+    groups: Vec<String>,
+    data: Document<Value>,
+}
+
+impl From<Row> for User {
+    fn from(row: Row) -> Self {
+        Self {
+            tenant_id: row.tenant_id.into(),
+            user_id: row.user_id.into(),
+            addresses: row.addresses.0,
+            locale: row.locale,
+            timezone: row.timezone,
+            roles: row.roles,
+            groups: row.groups,
+            data: row.data.0,
+        }
+    }
 }

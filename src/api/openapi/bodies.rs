@@ -118,3 +118,47 @@ pub(in crate::api) struct AckBody {
     #[schema(nullable, minimum = 0)]
     up_to_seq: Option<i64>,
 }
+
+/// Which dead letters are to run again. Without any criterion it is all of the tenant's.
+#[derive(ToSchema)]
+#[schema(example = json!({"queue": "email", "since": "2026-11-21T07:00:00Z", "rate": 50}))]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::ReplaySubmission` reads the real one"
+)]
+pub(in crate::api) struct ReplayBody {
+    #[schema(nullable, max_items = 10000)]
+    ids: Option<Vec<String>>,
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    queue: Option<String>,
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    kind: Option<String>,
+    /// Part of the last error, in any case.
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    error: Option<String>,
+    /// Died at this moment or later.
+    #[schema(schema_with = moment)]
+    since: Option<Value>,
+    /// Died before this moment.
+    #[schema(schema_with = moment)]
+    until: Option<Value>,
+    /// Only count them.
+    #[schema(nullable)]
+    dry_run: Option<bool>,
+    /// At most so many in any second.
+    #[schema(nullable, minimum = 1, maximum = 1_000_000)]
+    rate: Option<u32>,
+    /// Also what has expired meanwhile: its `expires_at` is lifted.
+    #[schema(nullable)]
+    include_expired: Option<bool>,
+}
+
+/// One dead letter.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::ReplaySubmission` reads the real one"
+)]
+pub(in crate::api) struct ShortReplayBody {
+    job_id: String,
+}

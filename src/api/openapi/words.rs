@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use domain::{Channel, Priority, Severity, Status};
+use domain::{Channel, Priority, ReplayResult, ReplayState, Severity, Status};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -46,6 +46,10 @@ words! {
     PriorityAsked: Priority::ALL.map(Priority::as_str).into_iter().chain(["medium"]);
     /// How bad it is.
     SeverityWord: Severity::ALL.map(Severity::as_str);
+    /// How far a replay is.
+    ReplayStateWord: ReplayState::ALL.map(ReplayState::as_str);
+    /// What a replay did with one dead letter.
+    ReplayResultWord: ReplayResult::ALL.map(ReplayResult::as_str);
     /// What a provider answered.
     AttemptWord: ["sent", "delivered", "failed", "bounced", "rejected", "unknown"];
 }

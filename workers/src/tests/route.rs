@@ -2,7 +2,9 @@
 
 use ::channels::Channels;
 use chrono::TimeDelta;
-use domain::{Addresses, Channel, EventId, NotificationId, Priority, Recipient, Status};
+use domain::{
+    Addresses, Channel, EventId, NotificationId, Preferences, Priority, Recipient, Status,
+};
 use queue::{Ending, Outcome};
 use serde_json::json;
 use store::Effect;
@@ -12,7 +14,7 @@ use store::notifications::Notification;
 
 use super::{context, lease, now};
 use crate::Route;
-use crate::route::{Loaded, run};
+use crate::route::{Loaded, Source, run};
 
 fn event() -> Event {
     Event {
@@ -55,6 +57,11 @@ fn sent() -> Notification {
 
 /// Routes `sent` to a user of whom only a mail address is known.
 async fn routed_direct(sent: Notification) -> Outcome<Effect> {
+    routed_to(sent, Preferences::default()).await
+}
+
+/// The same to a user who has said `preferences`.
+async fn routed_to(sent: Notification, preferences: Preferences) -> Outcome<Effect> {
     let email = Some("ada@example.com".into());
     let recipient = Recipient {
         user_id: sent.user_id.clone(),
@@ -62,20 +69,33 @@ async fn routed_direct(sent: Notification) -> Outcome<Effect> {
             email,
             ..Addresses::default()
         },
-        locale: None,
+        locale: Some("de".into()),
         timezone: None,
+        preferences,
     };
-    routed(Loaded::Notification {
-        sent: Box::new(sent),
+    routed(Loaded {
+        source: Source::Notification(Box::new(sent)),
         recipient: Some(recipient),
     })
     .await
 }
 
+async fn routed_event(event: Event) -> Outcome<Effect> {
+    routed(Loaded {
+        source: Source::Event(event),
+        recipient: None,
+    })
+    .await
+}
+
+fn said(preferences: serde_json::Value) -> Preferences {
+    Preferences::parse(preferences).unwrap()
+}
+
 async fn routed(loaded: Loaded) -> Outcome<Effect> {
-    let job = match &loaded {
-        Loaded::Event(event) => Route::Event { event_id: event.id },
-        Loaded::Notification { sent, .. } => Route::Notification {
+    let job = match &loaded.source {
+        Source::Event(event) => Route::Event { event_id: event.id },
+        Source::Notification(sent) => Route::Notification {
             notification_id: sent.id,
         },
     };
@@ -96,7 +116,7 @@ fn deliveries(outcome: &Outcome<Effect>) -> Vec<&NewDelivery> {
 async fn an_event_becomes_a_notification_a_delivery_a_trace_and_a_render_job() {
     let event = event();
 
-    let outcome = routed(Loaded::Event(event.clone())).await;
+    let outcome = routed_event(event.clone()).await;
 
     assert_eq!(outcome.ending, Ending::Complete);
     let [
@@ -135,7 +155,7 @@ async fn an_event_that_names_nobody_leaves_a_trace_and_nothing_else() {
     };
     let id = event.id.as_uuid();
 
-    let outcome = routed(Loaded::Event(event)).await;
+    let outcome = routed_event(event).await;
 
     assert_eq!(outcome.ending, Ending::Complete);
     assert!(outcome.jobs.is_empty());
@@ -225,4 +245,87 @@ async fn a_job_whose_row_is_gone_is_cancelled() {
         .unwrap();
 
     assert_eq!(outcome.ending, Ending::Cancel);
+}
+
+#[tokio::test]
+async fn a_channel_that_the_user_turned_off_is_suppressed_without_a_job() {
+    let preferences = said(json!({"channels": {"email": {"enabled": false}}}));
+
+    let outcome = routed_to(sent(), preferences).await;
+
+    let planned: Vec<_> = deliveries(&outcome)
+        .into_iter()
+        .map(|it| (it.channel, it.status, it.job_id.is_some()))
+        .collect();
+    assert_eq!(
+        planned,
+        [
+            (Channel::Email, Status::Suppressed, false),
+            (Channel::Sms, Status::Failed, false),
+            (Channel::InApp, Status::Queued, true),
+        ]
+    );
+    let error = deliveries(&outcome)[0].error.clone().unwrap();
+    assert!(error.ends_with("/channels/email/enabled"), "{error}");
+    let steps = outcome.effects.iter().find_map(|effect| match effect {
+        Effect::Traced { steps, .. } => Some(steps),
+        _ => None,
+    });
+    let suppressed = |step: &&domain::TraceStep| step.decision == "suppressed";
+    let step = steps.unwrap().iter().find(suppressed).unwrap();
+    assert_eq!(step.detail["row"], "/channels/email/enabled");
+}
+
+#[tokio::test]
+async fn a_send_of_which_nothing_is_left_is_suppressed_as_a_whole() {
+    let outcome = routed_to(sent(), said(json!({"enabled": false}))).await;
+
+    assert!(outcome.jobs.is_empty());
+    assert_eq!(deliveries(&outcome).len(), 3);
+    assert!(outcome.effects.iter().any(|effect| matches!(
+        effect,
+        Effect::NotificationRouted {
+            status: Status::Suppressed,
+            delivery_count: 3,
+            ..
+        }
+    )));
+}
+
+#[tokio::test]
+async fn an_event_heeds_the_preferences_and_the_language_of_its_user() {
+    let routed_for = async |preferences| {
+        let recipient = Recipient {
+            user_id: "ada".into(),
+            addresses: Addresses::default(),
+            locale: Some("fr".into()),
+            timezone: None,
+            preferences: said(preferences),
+        };
+        let source = Source::Event(event());
+        let recipient = Some(recipient);
+        let outcome = routed(Loaded { source, recipient }).await;
+        let planned = outcome.effects.iter().find_map(|effect| match effect {
+            Effect::NotificationPlanned(planned) => Some(planned),
+            _ => None,
+        });
+        let planned = planned.unwrap();
+        (planned.status, planned.locale.clone(), outcome.jobs.len())
+    };
+
+    let off = json!({"categories": {"trading": {"enabled": false}}, "locale": "de"});
+    let german = Some("de".to_owned());
+    assert_eq!(routed_for(off).await, (Status::Suppressed, german, 0));
+    let french = Some("fr".to_owned());
+    assert_eq!(routed_for(json!({})).await, (Status::Queued, french, 1));
+}
+
+#[tokio::test]
+async fn a_send_without_a_language_is_told_in_the_users() {
+    let outcome = routed_direct(sent()).await;
+
+    assert!(outcome.effects.iter().any(|effect| matches!(
+        effect,
+        Effect::NotificationRouted { locale: Some(locale), .. } if locale == "de"
+    )));
 }

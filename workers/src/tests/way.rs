@@ -187,3 +187,54 @@ async fn a_mail_that_is_refused_at_first_is_sent_after_the_wait() {
     let stored = notifications::find_notification(&mut connection, &tenant, sent.id).await;
     assert_eq!(stored.unwrap().unwrap().status, Status::Sent);
 }
+
+#[tokio::test]
+async fn what_a_user_does_not_want_ends_as_suppressed_and_the_trace_names_the_row() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let cx = context(Channels::new());
+    store::partitions::ensure(&mut connection, now())
+        .await
+        .unwrap();
+    let (tenant, ada) = ("default".into(), "ada".into());
+    let said = json!({"categories": {"trading": {"channels": ["email"]}}, "locale": "de"});
+    let said = domain::Preferences::parse(said).unwrap();
+    store::preferences::upsert_preferences(&mut connection, &tenant, &ada, &said, now())
+        .await
+        .unwrap();
+    let event = NewEvent {
+        id: EventId::at(now()),
+        tenant_id: "default".into(),
+        created_at: now(),
+        occurred_at: None,
+        event_id: "order-1".into(),
+        producer: "trading".into(),
+        kind: "ORDER_FILLED".into(),
+        severity: None,
+        dedupe_key: None,
+        payload: json!({"user_id": "ada", "symbol": "AAPL", "quantity": 3}),
+    };
+    insert_events(&mut connection, std::slice::from_ref(&event))
+        .await
+        .unwrap();
+
+    let job = Route::Event { event_id: event.id };
+    let job = NewJob::new(queue::JobId::at(now()), "route", &job);
+    let ran = run_to_the_end(job, &mut connection, &cx).await;
+
+    assert_eq!(ran, ["route"]);
+    let filter = store::history::HistoryFilter::default();
+    let stored = store::history::list(&mut connection, &tenant, &filter, None, 10)
+        .await
+        .unwrap()
+        .items
+        .remove(0);
+    assert_eq!(stored.status, Status::Suppressed);
+    assert_eq!(stored.locale.as_deref(), Some("de"));
+    let trace = store::traces::list_trace(&mut connection, stored.id)
+        .await
+        .unwrap();
+    let step = &trace.last().unwrap().step;
+    assert_eq!(step.decision, "suppressed");
+    assert_eq!(step.detail["row"], "/categories/trading/channels");
+}

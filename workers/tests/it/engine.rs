@@ -15,6 +15,7 @@ use store::effect::NewNotification;
 use store::notifications::{find_notification, insert_notifications};
 use store::{Store, StoreOptions, inbox};
 use testkit::{TestDatabase, eventually};
+use workers::replay::{self, Request};
 use workers::{Context, Parts, Route, Running, WorkerLimits};
 
 /// Long enough for two busy cores.
@@ -101,13 +102,15 @@ impl Plant {
     }
 
     async fn replay_all(&self) {
-        let ids: Vec<JobId> = self
-            .dead_letters()
+        let mut tx = self.store.begin().await.unwrap();
+        let request = Request {
+            actor: "cli:test".to_owned(),
+            ..Request::default()
+        };
+        replay::begin(&mut tx, &request, &Clock::system())
             .await
-            .iter()
-            .map(|letter| letter.job_id)
-            .collect();
-        workers::replay(&self.store, &ids, now()).await.unwrap();
+            .unwrap();
+        tx.commit().await.unwrap();
     }
 
     async fn stop(self) {

@@ -2,8 +2,10 @@
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test stops at the first surprise, in its functions too"
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, and asks what no crate does"
 )]
 
 mod engine;
 mod payloads;
+mod replay;

@@ -1,4 +1,4 @@
-//! What may come in: the bodies of `POST /events` and `POST /notifications`, checked.
+//! What may come in: the bodies of events, direct sends, users and topics, checked.
 //!
 //! A submission that exists is valid: it fits its columns, Postgres will take its JSON, and a
 //! header made from it cannot be broken into two. All problems of a body are reported together,
@@ -6,14 +6,20 @@
 
 mod cloud_event;
 mod event;
-mod fields;
-mod json;
+pub(crate) mod fields;
+pub(crate) mod json;
 mod notification;
+mod replay;
+mod topic;
+mod user;
 
 use serde::Serialize;
 
 pub use event::EventSubmission;
 pub use notification::NotificationSubmission;
+pub use replay::ReplaySubmission;
+pub use topic::{TopicSubmission, parse_members};
+pub use user::UserSubmission;
 
 /// Characters in a name or key: `type`, `producer`, `event_id`, `dedupe_key`, and the like.
 pub const NAME_CHARS_MAX: usize = 255;

@@ -3,15 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{CHANNEL_WORDS, Fields};
 use super::{FieldError, NAME_CHARS_MAX};
 use crate::address::{self, has_line_break};
 use crate::{Channel, MailParts, Priority, UserId};
 
 /// Characters in a subject: the longest line that RFC 5322 allows.
 const SUBJECT_CHARS_MAX: usize = 998;
-
-const CHANNEL_WORDS: &str = "email, sms, voice, push, web_push, slack, webhook, in_app, pagerduty";
 
 /// A direct send that may be stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,33 +77,17 @@ impl NotificationSubmission {
 /// Reads `channels`, or `type`, the source system's name for a single one.
 fn channels(fields: &mut Fields) -> Option<Vec<Channel>> {
     let single = fields.word("type", Channel::parse, CHANNEL_WORDS);
-    let Some(list) = fields.take("channels") else {
+    if !fields.has("channels") {
         return single.map(|channel| vec![channel]);
-    };
+    }
     if single.is_some() {
         fields.refuse("type", "must not be given together with `channels`");
     }
-    let Value::Array(items) = list else {
-        fields.refuse("channels", "must be an array");
-        return None;
-    };
-    if items.is_empty() {
+    let given = fields.get("channels").and_then(Value::as_array);
+    if given.is_some_and(Vec::is_empty) {
         fields.refuse("channels", "must not be empty");
     }
-    let mut channels = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        match item.as_str().and_then(Channel::parse) {
-            Some(channel) if channels.contains(&channel) => {}
-            Some(channel) => channels.push(channel),
-            None => {
-                fields.refuse(
-                    &format!("channels/{index}"),
-                    format!("must be one of {CHANNEL_WORDS}"),
-                );
-            }
-        }
-    }
-    Some(channels)
+    fields.channels("channels")
 }
 
 /// A subject becomes a mail header, so a line break in it would start another header.

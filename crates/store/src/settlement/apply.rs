@@ -11,7 +11,7 @@ use super::fold::{Deliveries, Sorted};
 use super::write::{self, Raised};
 use crate::effect::{Effect, InboxArrival, NewAttempt};
 use crate::reading::{self, Overfull};
-use crate::{deliveries, notifications, outbox, traces};
+use crate::{deliveries, notifications, outbox, replays, traces};
 
 /// What a settlement did that others should hear of once it is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,6 +77,7 @@ pub async fn apply_within<'a>(
     known.learn(routed);
     traces::insert_rows(connection, &sorted.traces).await?;
     write::rendered(connection, &mut sorted.rendered).await?;
+    replays::end_running(connection, &sorted.ended_replays).await?;
     if sorted.changes.is_empty() {
         count::write(connection, known, &sorted, &emitted, None).await?;
         return Ok(Applied::default());

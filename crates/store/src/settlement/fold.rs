@@ -6,7 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, Message, NotificationId, Status, TraceStep};
+use domain::{
+    Channel, DeliveryId, Message, NotificationId, ReplayId, ReplayState, Status, TraceStep,
+};
 use uuid::Uuid;
 
 use super::count::Facts;
@@ -19,19 +21,21 @@ use crate::effect::{
 pub(super) struct Sorted<'a> {
     pub(super) notifications: Vec<&'a NewNotification>,
     pub(super) deliveries: Vec<&'a NewDelivery>,
-    pub(super) routed: Vec<Routed>,
+    pub(super) routed: Vec<Routed<'a>>,
     pub(super) rendered: Vec<Rendered<'a>>,
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
 /// A direct send that was routed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Routed {
+pub(super) struct Routed<'a> {
     pub(super) id: NotificationId,
     pub(super) status: Status,
     pub(super) delivery_count: u16,
+    pub(super) locale: Option<&'a str>,
 }
 
 /// A row of `traces`.
@@ -80,12 +84,13 @@ impl<'a> Sorted<'a> {
                     id,
                     status,
                     delivery_count,
+                    locale,
                 } => {
-                    let (id, status, delivery_count) = (*id, *status, *delivery_count);
                     sorted.routed.push(Routed {
-                        id,
-                        status,
-                        delivery_count,
+                        id: *id,
+                        status: *status,
+                        delivery_count: *delivery_count,
+                        locale: locale.as_deref(),
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),
@@ -119,6 +124,11 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::ReplayEnded {
+                    replay_id,
+                    state,
+                    at,
+                } => sorted.ended_replays.push((*replay_id, *state, *at)),
             }
         }
         sorted
@@ -128,7 +138,7 @@ impl<'a> Sorted<'a> {
     /// cancel or a burial ended before they were routed.
     pub(super) fn emitted(&self, routed: &[(NotificationId, Facts)]) -> Vec<NotificationId> {
         let moved: HashSet<_> = routed.iter().map(|(id, _)| *id).collect();
-        let is_emitted = |row: &&Routed| {
+        let is_emitted = |row: &&Routed<'_>| {
             let is_undone = matches!(row.status, Status::Cancelled | Status::Failed);
             moved.contains(&row.id) && (row.delivery_count > 0 || !is_undone)
         };

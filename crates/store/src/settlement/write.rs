@@ -16,7 +16,7 @@ use crate::effect::InboxArrival;
 /// Moves direct sends that are still open to what routing decided; answers those.
 pub(super) async fn routed(
     connection: &mut PgConnection,
-    routed: &[Routed],
+    routed: &[Routed<'_>],
 ) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     if routed.is_empty() {
         return Ok(Vec::new());
@@ -24,12 +24,16 @@ pub(super) async fn routed(
     let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
     let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
+    let locales: Vec<_> = routed.iter().map(|row| row.locale).collect();
     let rows = sqlx::query!(
         r#"
         update notifications as notification
-        set status = routed.status, delivery_count = routed.delivery_count, updated_at = now()
-        from unnest($1::uuid[], $2::text[], $3::smallint[])
-            as routed (id, status, delivery_count)
+        set status = routed.status,
+            delivery_count = routed.delivery_count,
+            locale = coalesce(notification.locale, routed.locale),
+            updated_at = now()
+        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[])
+            as routed (id, status, delivery_count, locale)
         where notification.id = routed.id
           and notification.status = 'pending'
         returning notification.id, notification.tenant_id, notification.priority,
@@ -38,6 +42,7 @@ pub(super) async fn routed(
         &ids,
         &statuses as &[&str],
         &counts,
+        &locales as &[Option<&str>],
     )
     .fetch_all(connection)
     .await?;

@@ -1,0 +1,169 @@
+//! Whether something may be sent to someone over a channel: one function, one order of precedence.
+//!
+//! Rows are asked from the widest to the narrowest, and the first that says no decides:
+//!
+//! 1. `/enabled`: everything is off.
+//! 2. `/channels/<channel>/enabled`: the channel is off.
+//! 3. `/categories/<category>/enabled`: the category is off.
+//! 4. `/categories/<category>/channels`: the category may not use the channel.
+//! 5. `/categories/<category>/min_priority`: it is not urgent enough for its category.
+//! 6. `/min_severity`: it is not severe enough at all.
+//!
+//! What nobody spoke of is allowed. A narrower row never gives back what a wider one took: a
+//! category that lists `email` is not mailed while email is off.
+//!
+//! **What critical may pass.** The two thresholds, for nothing ranks above it; never an opt-out
+//! (1 to 4). Urgency is the higher of the notification's priority and its event's severity, so
+//! what is critical in either word passes both. `bypass_quiet_hours` is about quiet hours alone.
+//!
+//! **Fallbacks** are judged like any channel ([`Preferences::permit`]): one that is off is not
+//! fallen back to.
+
+use super::Preferences;
+use crate::{Channel, Priority, Severity};
+
+/// What a notification is about, as far as preferences ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Matter<'a> {
+    pub category: Option<&'a str>,
+    pub priority: Priority,
+    /// Of the event; `None` for a direct send.
+    pub severity: Option<Severity>,
+}
+
+/// May it be sent?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Allowed,
+    Suppressed(Suppression),
+}
+
+/// What decided against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suppression {
+    /// The deciding row, as a JSON pointer into the preferences.
+    pub row: String,
+    /// Why, in a sentence without anybody's data.
+    pub reason: &'static str,
+}
+
+/// Channels in the order they are tried: those asked for, then what may stand in for them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Chain {
+    pub channels: Vec<Channel>,
+    pub fallback: Vec<Channel>,
+}
+
+/// What preferences leave of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Permitted {
+    /// In the order of the chain.
+    pub chain: Chain,
+    /// What was left out, in the same order.
+    pub left_out: Vec<(Channel, Suppression)>,
+}
+
+impl Matter<'_> {
+    fn urgency(&self) -> Severity {
+        let priority = self.priority.to_severity();
+        self.severity
+            .map_or(priority, |severity| severity.max(priority))
+    }
+}
+
+impl Preferences {
+    /// Decides whether `matter` may go over `channel`.
+    pub fn decide(&self, channel: Channel, matter: &Matter<'_>) -> Verdict {
+        let suppression = self
+            .opt_out(channel, matter.category)
+            .or_else(|| self.threshold(matter));
+        suppression.map_or(Verdict::Allowed, Verdict::Suppressed)
+    }
+
+    /// Leaves out of `chain` every channel that `matter` may not go over.
+    pub fn permit(&self, chain: &Chain, matter: &Matter<'_>) -> Permitted {
+        let mut left_out = Vec::new();
+        let mut sift =
+            |channels: &[Channel]| {
+                let allowed = channels.iter().copied().filter(|&channel| {
+                    match self.decide(channel, matter) {
+                        Verdict::Allowed => true,
+                        Verdict::Suppressed(suppression) => {
+                            left_out.push((channel, suppression));
+                            false
+                        }
+                    }
+                });
+                allowed.collect()
+            };
+        let chain = Chain {
+            channels: sift(&chain.channels),
+            fallback: sift(&chain.fallback),
+        };
+        Permitted { chain, left_out }
+    }
+
+    /// The first row that turns the channel or the category off: what nothing passes.
+    fn opt_out(&self, channel: Channel, category: Option<&str>) -> Option<Suppression> {
+        if !self.enabled {
+            return suppressed("/enabled", "the user has turned notifications off");
+        }
+        let about_channel = self.channels.get(&channel);
+        if about_channel.is_some_and(|said| !said.enabled) {
+            return suppressed(
+                format!("/channels/{channel}/enabled"),
+                "the user has turned the channel off",
+            );
+        }
+        let (name, said) = self.categories.get_key_value(category?)?;
+        if !said.enabled {
+            return suppressed(
+                row_of(name, "enabled"),
+                "the user has turned the category off",
+            );
+        }
+        if said
+            .channels
+            .as_ref()
+            .is_some_and(|only| !only.contains(&channel))
+        {
+            return suppressed(
+                row_of(name, "channels"),
+                "the user does not want the category over this channel",
+            );
+        }
+        None
+    }
+
+    /// The first threshold that `matter` does not reach.
+    fn threshold(&self, matter: &Matter<'_>) -> Option<Suppression> {
+        let urgency = matter.urgency();
+        let about_category = matter
+            .category
+            .and_then(|category| self.categories.get_key_value(category));
+        if let Some((name, said)) = about_category
+            && said
+                .min_priority
+                .is_some_and(|min| urgency < min.to_severity())
+        {
+            return suppressed(
+                row_of(name, "min_priority"),
+                "it is less urgent than the user wants of the category",
+            );
+        }
+        if self.min_severity.is_some_and(|min| urgency < min) {
+            return suppressed("/min_severity", "it is less severe than the user wants");
+        }
+        None
+    }
+}
+
+fn suppressed(row: impl Into<String>, reason: &'static str) -> Option<Suppression> {
+    let row = row.into();
+    Some(Suppression { row, reason })
+}
+
+fn row_of(category: &str, field: &str) -> String {
+    let token = crate::submission::json::pointer_token(category);
+    format!("/categories/{token}/{field}")
+}

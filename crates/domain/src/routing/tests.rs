@@ -1,0 +1,323 @@
+//! From facts to plans.
+
+use super::*;
+use crate::{Addresses, Preferences};
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+fn event<'a>(kind: &'a str, payload: &'a Value) -> EventFacts<'a> {
+    EventFacts {
+        kind,
+        severity: None,
+        payload,
+    }
+}
+
+fn direct<'a>(user_id: &'a UserId, channels: Option<&'a [Channel]>) -> DirectFacts<'a> {
+    DirectFacts {
+        user_id,
+        channels,
+        template: None,
+        priority: Priority::Normal,
+        category: None,
+        data: None,
+        is_test: false,
+        locale: None,
+        expires_at: None,
+    }
+}
+
+fn planned(send: DirectFacts<'_>, recipient: Option<&Recipient>) -> PlannedNotification {
+    route_direct(send, &TemplateNames::default(), recipient, now())
+}
+
+fn ada() -> Recipient {
+    Recipient {
+        user_id: "ada".into(),
+        addresses: Addresses {
+            email: Some("ada@example.com".into()),
+            ..Default::default()
+        },
+        locale: None,
+        timezone: None,
+        preferences: Preferences::default(),
+    }
+}
+
+/// Ada, who has said `preferences`.
+fn ada_who_said(preferences: Value) -> Recipient {
+    Recipient {
+        preferences: Preferences::parse(preferences).unwrap(),
+        ..ada()
+    }
+}
+
+#[test]
+fn an_event_type_finds_its_template_in_any_spelling() {
+    let templates = TemplateNames::new([("order.filled", Some("trading"))]);
+
+    assert_eq!(templates.of_type("ORDER_FILLED"), Some("order.filled"));
+    assert_eq!(templates.of_type("order.filled"), Some("order.filled"));
+    assert_eq!(templates.of_type("order.cancelled"), None);
+}
+
+#[test]
+fn the_user_in_the_payload_hears_of_the_event_in_app() {
+    let payload = json!({"user_id": "ada"});
+    let facts = EventFacts {
+        severity: Some(Severity::High),
+        ..event("ORDER_FILLED", &payload)
+    };
+
+    let plan = route_event(
+        facts,
+        &TemplateNames::new([("order.filled", Some("trading"))]),
+        None,
+    );
+
+    let notification = &plan.notifications[0];
+    assert_eq!(notification.user_id, "ada".into());
+    assert_eq!(notification.template.as_deref(), Some("order.filled"));
+    assert_eq!(notification.priority, Priority::High);
+    assert_eq!(
+        notification.deliveries,
+        [PlannedDelivery::queued(Channel::InApp, None)]
+    );
+}
+
+#[test]
+fn an_event_without_a_template_is_told_plainly() {
+    let payload = json!({"user_id": 42});
+
+    let plan = route_event(
+        event("cache.warm", &payload),
+        &TemplateNames::default(),
+        None,
+    );
+
+    assert_eq!(plan.notifications[0].user_id, "42".into());
+    assert_eq!(plan.notifications[0].template, None);
+    assert_eq!(plan.notifications[0].steps[1].decision, "plain");
+}
+
+#[test]
+fn an_event_that_names_nobody_leads_to_nothing_and_says_so() {
+    let long = "u".repeat(NAME_CHARS_MAX + 1);
+    for payload in [
+        json!({}),
+        json!({"user_id": ""}),
+        json!({"user_id": 1.5}),
+        json!({"user_id": long}),
+    ] {
+        let plan = route_event(event("x", &payload), &TemplateNames::default(), None);
+
+        assert!(plan.notifications.is_empty(), "{payload}");
+        assert_eq!(plan.steps[0].decision, "no_recipient");
+    }
+}
+
+#[test]
+fn a_direct_send_without_channels_goes_in_app() {
+    let plan = planned(direct(&"ada".into(), None), None);
+
+    assert_eq!(
+        plan.deliveries,
+        [PlannedDelivery::queued(Channel::InApp, None)]
+    );
+    assert_eq!(plan.status, Status::Queued);
+}
+
+#[test]
+fn the_address_of_a_send_wins_over_the_users_own() {
+    let data = json!({"email": "other@example.com"});
+    let user_id = "ada".into();
+    let facts = DirectFacts {
+        data: Some(&data),
+        ..direct(&user_id, Some(&[Channel::Email]))
+    };
+
+    let plan = planned(facts, Some(&ada()));
+
+    assert_eq!(
+        plan.deliveries[0].address.as_deref(),
+        Some("other@example.com")
+    );
+}
+
+#[test]
+fn a_channel_without_an_address_fails_and_the_others_go_on() {
+    let channels = [Channel::Sms, Channel::Email, Channel::InApp];
+
+    let plan = planned(direct(&"ada".into(), Some(&channels)), Some(&ada()));
+
+    let statuses: Vec<_> = plan
+        .deliveries
+        .iter()
+        .map(|delivery| delivery.status)
+        .collect();
+    assert_eq!(statuses, [Status::Failed, Status::Queued, Status::Queued]);
+    assert_eq!(
+        plan.deliveries[0].error.as_deref(),
+        Some("the user has no sms address")
+    );
+    assert_eq!(plan.status, Status::Queued);
+}
+
+#[test]
+fn a_send_nobody_can_receive_has_failed() {
+    let plan = planned(direct(&"ada".into(), Some(&[Channel::Sms])), None);
+
+    assert_eq!(plan.status, Status::Failed);
+}
+
+#[test]
+fn every_device_of_a_user_gets_its_own_delivery() {
+    let mut phones = ada();
+    phones.addresses.push = vec![json!({"token": "a"}), json!({"token": "b"})];
+
+    let plan = planned(direct(&"ada".into(), Some(&[Channel::Push])), Some(&phones));
+
+    assert_eq!(plan.deliveries.len(), 2);
+}
+
+#[test]
+fn what_expired_before_routing_is_not_sent() {
+    let user_id = "ada".into();
+    let facts = DirectFacts {
+        expires_at: Some(now()),
+        ..direct(&user_id, None)
+    };
+
+    let plan = planned(facts, None);
+
+    assert_eq!(plan.status, Status::Expired);
+    assert_eq!(plan.deliveries[0].status, Status::Expired);
+}
+
+#[test]
+fn no_address_is_written_into_a_trace() {
+    let plan = planned(direct(&"ada".into(), Some(&[Channel::Email])), Some(&ada()));
+
+    let trace = serde_json::to_string(&plan.steps).unwrap();
+    assert!(!trace.contains("ada@example.com"), "{trace}");
+}
+
+#[test]
+fn a_channel_that_is_off_is_suppressed_and_the_plan_names_the_row() {
+    let ada = ada_who_said(json!({"channels": {"email": {"enabled": false}}}));
+    let channels = [Channel::Email, Channel::InApp];
+
+    let plan = planned(direct(&"ada".into(), Some(&channels)), Some(&ada));
+
+    let statuses: Vec<_> = plan.deliveries.iter().map(|it| it.status).collect();
+    assert_eq!(statuses, [Status::Suppressed, Status::Queued]);
+    assert_eq!(plan.status, Status::Queued);
+    let error = plan.deliveries[0].error.as_deref().unwrap();
+    assert!(error.ends_with("/channels/email/enabled"), "{error}");
+    let step = plan.steps.iter().find(|step| step.decision == "suppressed");
+    let row = &step.unwrap().detail["row"];
+    assert_eq!(row, "/channels/email/enabled");
+}
+
+/// Without the preference it would have failed for want of an address, which is nobody's wish.
+#[test]
+fn a_notification_of_which_nothing_is_left_is_suppressed() {
+    let ada = ada_who_said(json!({"enabled": false}));
+    let channels = [Channel::Sms, Channel::Push, Channel::InApp];
+
+    let plan = planned(direct(&"ada".into(), Some(&channels)), Some(&ada));
+
+    assert_eq!(plan.status, Status::Suppressed);
+    assert_eq!(plan.deliveries.len(), 3);
+}
+
+#[test]
+fn an_event_that_the_user_does_not_want_is_a_suppressed_notification() {
+    let ada = ada_who_said(json!({"categories": {"trading": {"enabled": false}}}));
+    let payload = json!({"user_id": "ada"});
+    let templates = TemplateNames::new([("order.filled", Some("trading"))]);
+
+    let plan = route_event(event("ORDER_FILLED", &payload), &templates, Some(&ada));
+
+    let notification = &plan.notifications[0];
+    assert_eq!(notification.category.as_deref(), Some("trading"));
+    assert_eq!(notification.status, Status::Suppressed);
+    let step = notification.steps.last().unwrap();
+    assert_eq!(step.detail["row"], "/categories/trading/enabled");
+}
+
+#[test]
+fn a_direct_send_has_the_category_of_its_template_unless_it_names_one() {
+    let ada = ada_who_said(json!({"categories": {"trading": {"enabled": false}}}));
+    let templates = TemplateNames::new([("order.filled", Some("trading"))]);
+    let user_id = "ada".into();
+    let send = |category| {
+        let facts = DirectFacts {
+            template: Some("order.filled"),
+            category,
+            ..direct(&user_id, None)
+        };
+        route_direct(facts, &templates, Some(&ada), now()).status
+    };
+
+    assert_eq!(send(None), Status::Suppressed);
+    assert_eq!(send(Some("security")), Status::Queued);
+}
+
+#[test]
+fn a_test_goes_out_whatever_the_user_wants_and_says_so() {
+    let ada = ada_who_said(json!({"enabled": false}));
+    let user_id = "ada".into();
+    let facts = DirectFacts {
+        is_test: true,
+        ..direct(&user_id, Some(&[Channel::Email]))
+    };
+
+    let plan = planned(facts, Some(&ada));
+
+    assert_eq!(plan.status, Status::Queued);
+    let step = &plan.steps[1];
+    assert_eq!(step.decision, "preferences_disregarded");
+    assert_eq!(step.detail["row"], "/enabled");
+}
+
+#[test]
+fn the_address_of_a_preference_wins_over_the_users_and_loses_to_the_sends() {
+    let ada = ada_who_said(json!({"channels": {"email": {"address": "home@example.com"}}}));
+    let data = json!({"email": "now@example.com"});
+    let user_id = "ada".into();
+    let address = |data| {
+        let facts = DirectFacts {
+            data,
+            ..direct(&user_id, Some(&[Channel::Email]))
+        };
+        planned(facts, Some(&ada)).deliveries[0].address.clone()
+    };
+
+    assert_eq!(address(None).as_deref(), Some("home@example.com"));
+    assert_eq!(address(Some(&data)).as_deref(), Some("now@example.com"));
+}
+
+#[test]
+fn the_language_is_the_sends_else_the_preferences_else_the_users() {
+    let speaks = |preferences| Recipient {
+        locale: Some("fr".into()),
+        ..ada_who_said(preferences)
+    };
+    let (plain, german) = (speaks(json!({})), speaks(json!({"locale": "de"})));
+    let user_id = "ada".into();
+    let locale = |locale, recipient| {
+        let facts = DirectFacts {
+            locale,
+            ..direct(&user_id, None)
+        };
+        planned(facts, recipient).locale
+    };
+
+    assert_eq!(locale(Some("ru"), Some(&german)).as_deref(), Some("ru"));
+    assert_eq!(locale(None, Some(&german)).as_deref(), Some("de"));
+    assert_eq!(locale(None, Some(&plain)).as_deref(), Some("fr"));
+    assert_eq!(locale(None, None), None);
+}

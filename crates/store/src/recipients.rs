@@ -1,0 +1,68 @@
+//! What routing needs to know of people: where they are reached, and what they want.
+
+use domain::{Addresses, Preferences, Recipient, TenantId, UserId};
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::StoreError;
+use crate::error::during;
+use crate::json::Document;
+
+/// A person of a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownRecipient {
+    pub tenant_id: TenantId,
+    pub recipient: Recipient,
+}
+
+/// Finds users and their preferences, for a whole claim of jobs, in one statement.
+///
+/// Who has neither row is left out: nothing is known of them.
+pub async fn list_recipients(
+    connection: &mut PgConnection,
+    ids: &[(&TenantId, &UserId)],
+) -> Result<Vec<KnownRecipient>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tenants: Vec<_> = ids.iter().map(|(tenant, _)| tenant.as_str()).collect();
+    let users: Vec<_> = ids.iter().map(|(_, user)| user.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select wanted.tenant_id as "tenant_id!", wanted.user_id as "user_id!",
+               users.addresses as "addresses?: Json<Addresses>", users.locale as "locale?",
+               users.timezone as "timezone?", preferences.body as "body?: Document<Value>"
+        from unnest($1::text[], $2::text[]) as wanted (tenant_id, user_id)
+        left join users
+            on users.tenant_id = wanted.tenant_id and users.user_id = wanted.user_id
+        left join preferences
+            on preferences.tenant_id = wanted.tenant_id
+            and preferences.user_id = wanted.user_id
+        where users.user_id is not null or preferences.user_id is not null
+        "#,
+        &tenants as &[&str],
+        &users as &[&str],
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read recipients"))?;
+
+    let recipients = rows.into_iter().map(|row| KnownRecipient {
+        tenant_id: row.tenant_id.into(),
+        recipient: Recipient {
+            user_id: row.user_id.into(),
+            addresses: row
+                .addresses
+                .map(|addresses| addresses.0)
+                .unwrap_or_default(),
+            locale: row.locale,
+            timezone: row.timezone,
+            preferences: row
+                .body
+                .map(|body| Preferences::of_stored(body.0))
+                .unwrap_or_default(),
+        },
+    });
+    Ok(recipients.collect())
+}

@@ -1,0 +1,139 @@
+//! What jobs are about: whose it is, and whether there is still anything to do about it.
+//!
+//! A job names its event, its notification or its delivery, and nothing else. Who asks on behalf of
+//! a tenant, or wants to run a job again, has to look there.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::{DeliveryId, EventId, NotificationId, Status, TenantId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::error::{during, unknown_word};
+
+/// A delivery, or a direct send without any, that a job is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    /// Of the delivery, or of the direct send.
+    pub id: Uuid,
+    pub notification_id: NotificationId,
+    pub tenant_id: TenantId,
+    pub status: Status,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Ids of what some jobs are about, by table.
+#[derive(Debug, Clone, Default)]
+pub struct SubjectIds {
+    pub deliveries: Vec<DeliveryId>,
+    pub notifications: Vec<NotificationId>,
+    pub events: Vec<EventId>,
+}
+
+/// Finds whose these are, in one statement. What is gone is left out.
+pub async fn list_owners(
+    connection: &mut PgConnection,
+    ids: &SubjectIds,
+) -> Result<HashMap<Uuid, TenantId>, StoreError> {
+    let deliveries: Vec<_> = ids.deliveries.iter().map(|id| id.as_uuid()).collect();
+    let notifications: Vec<_> = ids.notifications.iter().map(|id| id.as_uuid()).collect();
+    let events: Vec<_> = ids.events.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select delivery.id as "id!", delivery.tenant_id as "tenant_id!"
+        from unnest($1::uuid[]) as wanted (id)
+        join deliveries as delivery on delivery.id = wanted.id
+        union all
+        select notification.id, notification.tenant_id
+        from unnest($2::uuid[]) as wanted (id)
+        join notifications as notification on notification.id = wanted.id
+        union all
+        select event.id, event.tenant_id
+        from unnest($3::uuid[]) as wanted (id)
+        join events as event on event.id = wanted.id
+        "#,
+        &deliveries,
+        &notifications,
+        &events,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("see whose jobs they are"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, row.tenant_id.into()))
+        .collect())
+}
+
+/// Locks deliveries in the order of their ids, and reads where they stand. What is gone is left
+/// out.
+pub async fn lock_deliveries(
+    connection: &mut PgConnection,
+    ids: &[DeliveryId],
+) -> Result<Vec<Subject>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.status,
+               notification.expires_at as "expires_at?"
+        from unnest($1::uuid[]) as wanted (id)
+        join deliveries as delivery on delivery.id = wanted.id
+        left join notifications as notification on notification.id = delivery.notification_id
+        order by delivery.id
+        for no key update of delivery
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("lock deliveries"))?;
+    let read = |row: &str| Status::parse(row).ok_or_else(|| unknown_word("deliveries", row));
+    rows.into_iter()
+        .map(|row| {
+            Ok(Subject {
+                id: row.id,
+                notification_id: row.notification_id.into(),
+                tenant_id: row.tenant_id.into(),
+                status: read(&row.status)?,
+                expires_at: row.expires_at,
+            })
+        })
+        .collect()
+}
+
+/// Locks direct sends in the order of their ids, and reads where they stand. What is gone is left
+/// out. Deliveries are locked before notifications.
+pub async fn lock_notifications(
+    connection: &mut PgConnection,
+    ids: &[NotificationId],
+) -> Result<Vec<Subject>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification.id, notification.tenant_id, notification.status,
+               notification.expires_at
+        from unnest($1::uuid[]) as wanted (id)
+        join notifications as notification on notification.id = wanted.id
+        order by notification.id
+        for no key update of notification
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("lock notifications"))?;
+    let read = |row: &str| Status::parse(row).ok_or_else(|| unknown_word("notifications", row));
+    rows.into_iter()
+        .map(|row| {
+            Ok(Subject {
+                id: row.id,
+                notification_id: row.id.into(),
+                tenant_id: row.tenant_id.into(),
+                status: read(&row.status)?,
+                expires_at: row.expires_at,
+            })
+        })
+        .collect()
+}

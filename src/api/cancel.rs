@@ -1,0 +1,85 @@
+//! `POST /v1/notifications/{id}/cancel`: a notification is taken back before it goes out.
+
+use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, State};
+use axum::http::{Response, StatusCode};
+use domain::{DeliveryId, NotificationId};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use workers::Withdrawn;
+
+use super::auth::Sender;
+use super::dead_letters::path_id;
+use super::error::ApiError;
+use super::notifications::whole;
+use super::once::{self, Begun, OnceHeader};
+use super::view::NotificationView;
+use crate::app::App;
+
+/// The routes of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(cancel))
+}
+
+/// Take a notification back.
+///
+/// Needs the role `send`. What still waits is cancelled; what has been sent on another channel
+/// stays so. 409 once nothing waits any more, and while something is `sending`: then nothing has
+/// changed. Repeating it changes nothing.
+#[utoipa::path(
+    post, path = "/v1/notifications/{id}/cancel", tag = "Submit",
+    operation_id = "cancel_notification",
+    params(("id" = String, Path, description = "The notification.")),
+    responses((status = 200, description = "As it stands now.", body = NotificationView)),
+)]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Sender(caller): Sender,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    OnceHeader(once): OnceHeader,
+) -> Result<Response<Body>, ApiError> {
+    let not_found = || ApiError::not_found("there is no such notification");
+    let id: NotificationId = path_id(params).ok_or_else(not_found)?;
+    let mut work = match once::begin(&app, &caller, once).await? {
+        Begun::Fresh(work) => work,
+        Begun::Repeat(response) => return Ok(response),
+    };
+    let now = app.clock.now();
+    let withdrawn = workers::withdraw(&mut work, &caller.tenant_id, id, now)
+        .await
+        .map_err(|error| ApiError::from_store(error.into()))?;
+    match withdrawn {
+        Withdrawn::Done => {
+            caller
+                .sign(
+                    &app,
+                    &mut work,
+                    "notification.cancelled",
+                    &id.to_string(),
+                    None,
+                )
+                .await?;
+        }
+        Withdrawn::Already => {}
+        Withdrawn::Sending => {
+            return Err(ApiError::conflict("the notification is being sent"));
+        }
+        Withdrawn::TooLate(status) => {
+            let detail = format!("nothing of the notification waits any more: it is {status}");
+            return Err(ApiError::conflict(detail));
+        }
+        Withdrawn::Absent => return Err(not_found()),
+    }
+    let read = async {
+        let tenant_id = &caller.tenant_id;
+        let found = store::notifications::find_notification(&mut work, tenant_id, id).await?;
+        let deliveries = store::deliveries::list_deliveries(&mut work, &[id]).await?;
+        let ids: Vec<DeliveryId> = deliveries.iter().map(|delivery| delivery.id).collect();
+        let attempts = store::deliveries::list_attempts(&mut work, &ids).await?;
+        Ok(found.map(|notification| whole(notification, deliveries, attempts)))
+    };
+    let view = read.await.map_err(ApiError::from_store)?;
+    let view = view.ok_or_else(not_found)?;
+    work.answer(&app, StatusCode::OK, &view).await
+}

@@ -1,0 +1,58 @@
+//! What a path names: ids that may hold any character, percent-encoded.
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use domain::UserId;
+use store::topics::TopicRef;
+
+use crate::api::error::ApiError;
+use crate::app::App;
+
+/// Longest id or name, in characters.
+const NAME_CHARS_MAX: usize = domain::NAME_CHARS_MAX;
+
+/// The user that `{user_id}` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UserPath(pub(super) UserId);
+
+impl FromRequestParts<App> for UserPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = name(parts, app, "user_id").await?;
+        Ok(Self(text.into()))
+    }
+}
+
+/// The topic that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TopicPath(pub(super) TopicRef);
+
+impl FromRequestParts<App> for TopicPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = name(parts, app, "id").await?;
+        Ok(Self(TopicRef::parse(&text)))
+    }
+}
+
+/// Reads the parameter `key`, decoded, if it can be a name at all.
+async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<String, ApiError> {
+    let params: Result<RawPathParams, RawPathParamsRejection> =
+        RawPathParams::from_request_parts(parts, app).await;
+    let params = params
+        .map_err(|_not_utf8| ApiError::malformed("", "the path must be UTF-8, percent-encoded"))?;
+    let text = params
+        .iter()
+        .find_map(|(name, value)| (name == key).then(|| value.to_owned()))
+        .unwrap_or_default();
+    let is_name =
+        !text.is_empty() && !text.contains('\0') && text.chars().count() <= NAME_CHARS_MAX;
+    if is_name {
+        return Ok(text);
+    }
+    let detail = "must be 1 to 255 characters without U+0000";
+    Err(ApiError::invalid_field(format!("/{key}"), detail))
+}

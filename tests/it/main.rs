@@ -45,7 +45,6 @@ mod once;
 mod openapi;
 mod outbox;
 mod people;
-mod pgbouncer;
 mod procfile;
 mod proxy;
 mod replay;

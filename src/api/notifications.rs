@@ -143,7 +143,12 @@ fn read(
             "there is no such template",
         )]);
     }
-    Ok(Row::of_notification(tenant_id, sent, now))
+    Ok(Row::of_notification(
+        tenant_id,
+        sent,
+        app.intake.windows(),
+        now,
+    ))
 }
 
 /// List notifications, newest first.

@@ -18,7 +18,6 @@ use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
 use super::once::{self, Begun, PostBody};
 use super::openapi::people::{MembersBody, TopicBody};
-use super::openapi::problems::Problem;
 use super::page::{NamedPageQuery, Page, PageParams, PageQuery};
 use super::path::TopicPath;
 use super::query::Query;
@@ -178,10 +177,7 @@ async fn show(
     request_body = TopicBody,
     responses(
         (status = 200, description = "As stored.", body = TopicView),
-        (
-            status = 409, description = "Another topic has the name.", body = Problem,
-            content_type = "application/problem+json",
-        ),
+        (status = 409, description = "Another topic has this name."),
     ),
 )]
 async fn replace(

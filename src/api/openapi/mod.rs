@@ -107,6 +107,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
                 .to_vec(),
         );
     }
+    problems::fill(&mut operation.responses);
     let has_body = operation.request_body.is_some();
     let has_query = operation.parameters.iter().flatten().any(|parameter| {
         matches!(

@@ -18,6 +18,9 @@ use crate::config::IntakeConfig;
 /// Names the dedupe keys of direct sends, which have no event type.
 const NOTIFICATION_TYPE: &str = "notification";
 
+/// Names the dedupe keys of test sends: a test must not stand for the real thing.
+const TEST_TYPE: &str = "notification.test";
+
 /// How long the keys of a submission stay taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
@@ -165,5 +168,16 @@ impl Row {
             content,
             job,
         }
+    }
+
+    /// Marks a direct send as a test: all of it goes to the outbox, and it is not counted.
+    pub(crate) fn into_test(mut self) -> Self {
+        if let Content::Notification(sent) = &mut self.content {
+            sent.is_test = true;
+        }
+        if let Some(key) = &mut self.dedupe_key {
+            TEST_TYPE.clone_into(&mut key.kind);
+        }
+        self
     }
 }

@@ -83,7 +83,8 @@ pub struct ToDeliver {
     pub is_test: bool,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
-    /// `None` in-app, where it stays in the row that the feed reads; and until rendered.
+    /// `None` in-app, where it stays in the row that the feed reads, but for tests; and until
+    /// rendered.
     pub message: Option<Message>,
 }
 
@@ -173,7 +174,7 @@ pub async fn load_for_deliver(
     ids: &[DeliveryId],
 ) -> Result<Vec<ToDeliver>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    // An in-app message is not handed to anyone, so it is not read either.
+    // An in-app message is not handed to anyone but the outbox, so it is not read either.
     let rows = sqlx::query!(
         r#"
         select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.user_id,
@@ -181,7 +182,8 @@ pub async fn load_for_deliver(
                delivery.address, notification.type as kind, notification.priority,
                notification.category, notification.created_at, notification.expires_at,
                notification.is_test, notification.delivery_count,
-               case when delivery.channel <> 'in_app' then delivery.message end
+               case when delivery.channel <> 'in_app' or notification.is_test
+                    then delivery.message end
                    as "message: Document<Message>"
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id

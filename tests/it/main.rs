@@ -45,6 +45,7 @@ mod pgbouncer;
 mod procfile;
 mod proxy;
 mod replay;
+mod routes;
 mod shutdown;
 mod socket;
 mod terminal;

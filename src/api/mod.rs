@@ -7,6 +7,7 @@ pub mod auth;
 mod batch;
 mod body;
 mod cancel;
+mod cloud_events;
 mod dead_letters;
 pub(crate) mod error;
 mod events;

@@ -42,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(submit_notification, list))
         .routes(routes!(submit_notifications))
+        .routes(routes!(test_notification))
         .routes(routes!(show))
         .routes(routes!(trace))
 }
@@ -78,9 +79,18 @@ pub(super) async fn submit_notification(
     Sender(caller): Sender,
     body: PostBody,
 ) -> Result<Response<Body>, ApiError> {
+    submit_one(&app, &caller, body, |row| row).await
+}
+
+async fn submit_one(
+    app: &App,
+    caller: &Caller,
+    body: PostBody,
+    change: impl FnOnce(Row) -> Row,
+) -> Result<Response<Body>, ApiError> {
     let row =
-        read(&app, &caller.tenant_id, body.value, app.clock.now()).map_err(ApiError::invalid)?;
-    submit::submit(&app, &caller, vec![row], body.once, |answers| {
+        read(app, &caller.tenant_id, body.value, app.clock.now()).map_err(ApiError::invalid)?;
+    submit::submit(app, caller, vec![change(row)], body.once, |answers| {
         let (id, is_repeat) = submit::only(answers)?;
         let status = if is_repeat {
             "duplicate"
@@ -93,6 +103,23 @@ pub(super) async fn submit_notification(
         })
     })
     .await
+}
+
+/// Try a direct send out: whoever carries its channels, the outbox takes it.
+///
+/// Needs the role `send`. Everything happens as with a real one, but that nobody is sent anything:
+/// in-app, too, it stays out of the feed. Shown as `is_test`, and not counted by `/v1/stats`.
+#[utoipa::path(
+    post, path = "/v1/notifications/test", tag = "Submit", operation_id = "test_notification",
+    request_body = NotificationBody,
+    responses((status = 202, description = "Committed.", body = Submitted)),
+)]
+pub(super) async fn test_notification(
+    State(app): State<App>,
+    Sender(caller): Sender,
+    body: PostBody,
+) -> Result<Response<Body>, ApiError> {
+    submit_one(&app, &caller, body, Row::into_test).await
 }
 
 /// Submit up to 5 000 direct sends.
@@ -143,7 +170,12 @@ fn read(
             "there is no such template",
         )]);
     }
-    Ok(Row::of_notification(tenant_id, sent, now))
+    Ok(Row::of_notification(
+        tenant_id,
+        sent,
+        app.intake.windows(),
+        now,
+    ))
 }
 
 /// List notifications, newest first.

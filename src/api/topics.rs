@@ -175,7 +175,10 @@ async fn show(
     put, path = "/v1/topics/{id}", tag = "Topics", operation_id = "replace_topic",
     params(("id" = String, Path, description = "Its id or its name.")),
     request_body = TopicBody,
-    responses((status = 200, description = "As stored.", body = TopicView)),
+    responses(
+        (status = 200, description = "As stored.", body = TopicView),
+        (status = 409, description = "Another topic has this name."),
+    ),
 )]
 async fn replace(
     State(app): State<App>,

@@ -91,7 +91,7 @@ pub(crate) async fn run(
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
     }
-    if row.channel == Channel::InApp {
+    if row.channel == Channel::InApp && !row.is_test {
         return Ok(deliver_in_app::arrived(row, now));
     }
     Ok(send(row, cx, lease).await)

@@ -7,7 +7,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Channel, DeliveryId, EventId, Message, NotificationId, Priority, Status, TenantId, UserId,
+    Channel, DeliveryId, EventId, Message, NotificationId, Preferences, Priority, Status, TenantId,
+    UserId,
 };
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -42,6 +43,10 @@ pub struct ToRender {
     pub data: Option<Value>,
     /// The event that led to it, if one did.
     pub event: Option<RenderEvent>,
+    pub is_test: bool,
+    /// What the user wants by now, of a send that waited for its `send_at`; what they wanted when
+    /// it came in has been heeded.
+    pub wishes: Option<Preferences>,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
 }
@@ -78,7 +83,8 @@ pub struct ToDeliver {
     pub is_test: bool,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
-    /// `None` in-app, where it stays in the row that the feed reads; and until rendered.
+    /// `None` in-app, where it stays in the row that the feed reads, but for tests; and until
+    /// rendered.
     pub message: Option<Message>,
 }
 
@@ -96,7 +102,14 @@ pub async fn load_for_render(
                notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
                notification.data as "data: Document<Value>",
-               notification.delivery_count, event.id as "event_row_id?",
+               notification.delivery_count, notification.is_test,
+               case when notification.send_at is not null then (
+                   select body
+                   from preferences
+                   where preferences.tenant_id = delivery.tenant_id
+                     and preferences.user_id = delivery.user_id
+               ) end as "wishes: Document<Value>",
+               event.id as "event_row_id?",
                event.event_id as "event_id?", event.type as "event_kind?",
                event.created_at as "event_created_at?", event.payload as "payload?: Document<Value>"
         from unnest($1::uuid[]) as wanted (id)
@@ -147,6 +160,8 @@ pub async fn load_for_render(
                 expires_at: row.expires_at,
                 data: row.data.map(|data| data.0),
                 event,
+                is_test: row.is_test,
+                wishes: row.wishes.map(|body| Preferences::of_stored(body.0)),
                 is_sole: row.delivery_count == 1,
             })
         })
@@ -159,7 +174,7 @@ pub async fn load_for_deliver(
     ids: &[DeliveryId],
 ) -> Result<Vec<ToDeliver>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
-    // An in-app message is not handed to anyone, so it is not read either.
+    // An in-app message is not handed to anyone but the outbox, so it is not read either.
     let rows = sqlx::query!(
         r#"
         select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.user_id,
@@ -167,7 +182,8 @@ pub async fn load_for_deliver(
                delivery.address, notification.type as kind, notification.priority,
                notification.category, notification.created_at, notification.expires_at,
                notification.is_test, notification.delivery_count,
-               case when delivery.channel <> 'in_app' then delivery.message end
+               case when delivery.channel <> 'in_app' or notification.is_test
+                    then delivery.message end
                    as "message: Document<Message>"
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id

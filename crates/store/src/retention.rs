@@ -149,7 +149,7 @@ pub async fn months_behind(
     connection: &mut PgConnection,
     ids: &[Uuid],
 ) -> Result<Vec<Month>, StoreError> {
-    let rows = sqlx::query!(
+    let led_to = sqlx::query_scalar!(
         r#"
         with named as (
             select id from unnest($1::uuid[]) as named (id)
@@ -160,21 +160,19 @@ pub async fn months_behind(
             from named
             join deliveries as delivery on delivery.id = named.id
         )
-        select notified.id as "id!", notification.event_id as "event_id?"
+        select id as "id!" from notified
+        union
+        select notification.event_id
         from notified
-        left join notifications as notification on notification.id = notified.id
+        join notifications as notification on notification.id = notified.id
+        where notification.event_id is not null
         "#,
         ids,
     )
     .fetch_all(connection)
     .await
     .map_err(during("see what jobs lead to"))?;
-    let mut months: Vec<_> = rows
-        .into_iter()
-        .flat_map(|row| [Some(row.id), row.event_id])
-        .flatten()
-        .map(Month::of_id)
-        .collect();
+    let mut months: Vec<_> = led_to.into_iter().map(Month::of_id).collect();
     months.sort_unstable();
     months.dedup();
     Ok(months)

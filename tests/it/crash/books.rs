@@ -86,6 +86,22 @@ pub(crate) async fn assert_balanced(pool: &PgPool, load: &Load) {
                 or delivery.user_id is distinct from inbox.user_id",
         ),
         (
+            "counts that differ from the rows",
+            "with real as (select channel, priority, deliveries.status from deliveries
+                           join notifications on notifications.id = notification_id),
+                  found as (
+                      select channel, priority, status, count(*) from real group by 1, 2, 3
+                      union all
+                      select channel, priority, 'planned', count(*) from real group by 1, 2
+                      union all
+                      select '', priority, 'planned', count(*) from notifications group by 2),
+                  counted as (
+                      select channel, priority, status, sum(count) as count from stats
+                      group by 1, 2, 3 having sum(count) <> 0)
+             select count(*) from found full join counted using (channel, priority, status)
+             where found.count is distinct from counted.count",
+        ),
+        (
             "what did not end as delivered",
             "select (select count(*) from notifications where status <> 'delivered')
                   + (select count(*) from deliveries where status <> 'delivered')",

@@ -35,6 +35,7 @@ pub(super) struct Routed<'a> {
     pub(super) id: NotificationId,
     pub(super) status: Status,
     pub(super) delivery_count: u16,
+    pub(super) category: Option<&'a str>,
     pub(super) locale: Option<&'a str>,
 }
 
@@ -84,12 +85,14 @@ impl<'a> Sorted<'a> {
                     id,
                     status,
                     delivery_count,
+                    category,
                     locale,
                 } => {
                     sorted.routed.push(Routed {
                         id: *id,
                         status: *status,
                         delivery_count: *delivery_count,
+                        category: category.as_deref(),
                         locale: locale.as_deref(),
                     });
                 }

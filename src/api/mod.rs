@@ -6,6 +6,7 @@ pub mod auth;
 mod batch;
 mod body;
 mod cancel;
+mod compat_a;
 mod dead_letters;
 pub(crate) mod error;
 mod events;
@@ -85,6 +86,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(export::routes())
         .merge(topics::routes())
         .merge(stats::routes())
+        .merge(compat_a::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

@@ -39,7 +39,7 @@ impl FromRequestParts<App> for TopicPath {
 }
 
 /// Reads the parameter `key`, decoded, if it can be a name at all.
-async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<String, ApiError> {
+pub(super) async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<String, ApiError> {
     let params: Result<RawPathParams, RawPathParamsRejection> =
         RawPathParams::from_request_parts(parts, app).await;
     let params = params

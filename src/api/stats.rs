@@ -160,11 +160,16 @@ async fn show(
     caller: Caller,
     query: Query,
 ) -> Result<Json<StatsView>, ApiError> {
+    let stats = own(&app, caller, query).await?;
+    Ok(Json(StatusCode::OK, stats))
+}
+
+/// The counts of the caller's tenant.
+pub(super) async fn own(app: &App, caller: Caller, query: Query) -> Result<StatsView, ApiError> {
     if !caller.may(Role::Read) {
         return Err(ApiError::forbidden("counts need the role `read`"));
     }
-    let stats = read(&app, Some(caller.tenant_id), query).await?;
-    Ok(Json(StatusCode::OK, stats))
+    read(app, Some(caller.tenant_id), query).await
 }
 
 /// Count for operators: also what waits in the queues.
@@ -231,7 +236,7 @@ pub(super) async fn admin(
 }
 
 /// Reads the counts that `query` asks for.
-pub(super) async fn read(
+async fn read(
     app: &App,
     tenant_id: Option<TenantId>,
     mut query: Query,

@@ -16,6 +16,7 @@ mod access;
 mod bad_input;
 mod cancel;
 mod cli;
+mod compat_a;
 mod config;
 mod cors;
 mod crash;

@@ -7,13 +7,14 @@ use prometheus::Registry;
 use queue::{Bell, Clock};
 use render::Templates;
 use store::Store;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::api::auth::ApiKeys;
 use crate::api::key_use::KeyUse;
 use crate::api::token::Tokens;
 use crate::config::Config;
 use crate::edge::Edge;
+use crate::health::Examiner;
 use crate::intake::Intake;
 use crate::live::feed;
 use crate::live::hub::{Hub, Limits};
@@ -42,6 +43,7 @@ pub struct Parts {
     pub(crate) key_use: KeyUse,
     pub(crate) tokens: Tokens,
     pub(crate) edge: Edge,
+    pub(crate) examiner: Examiner,
 }
 
 /// What the front is given by the process it runs in.
@@ -54,6 +56,8 @@ pub struct Surroundings {
     pub bell: Bell,
     /// Feeds that have changed.
     pub inbox_changed: broadcast::Receiver<Arc<str>>,
+    /// Whether this process hears of what others ring.
+    pub listening: watch::Receiver<bool>,
     /// What direct sends may name.
     pub templates: Arc<Templates>,
     pub lifetime: Lifetime,
@@ -69,6 +73,7 @@ impl App {
             registry,
             bell,
             inbox_changed,
+            listening,
             templates,
             lifetime,
         } = surroundings;
@@ -95,6 +100,13 @@ impl App {
         ));
         let tokens = Tokens::start(&config.auth, &lifetime);
         let edge = Edge::new(&config);
+        let examiner = Examiner::new(
+            &config,
+            store.clone(),
+            clock.clone(),
+            listening,
+            lifetime.clone(),
+        );
         let app = Self(Arc::new(Parts {
             config,
             store,
@@ -110,6 +122,7 @@ impl App {
             key_use: KeyUse::default(),
             tokens,
             edge,
+            examiner,
         }));
         let closing = &app.lifetime.closing;
         let pruning = Edge::keep_small(app.clone(), closing.clone());

@@ -8,9 +8,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
+
+use crate::lookout;
 
 /// Seconds: from a local commit to a client's patience.
 const SECONDS_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -81,6 +83,7 @@ pub struct Metrics {
     http_seconds: Histogram,
     http_refused: IntCounterVec,
     queue_depth: IntGaugeVec,
+    queue_oldest: GaugeVec,
     legacy: Option<LegacyNames>,
 }
 
@@ -190,6 +193,16 @@ impl Metrics {
                 ),
             )?,
             queue_depth: add(registry, queue_depth("notification_queue_depth"))?,
+            queue_oldest: add(
+                registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "postrider_queue_oldest_available_seconds",
+                        "How long the oldest due job of a queue has waited.",
+                    ),
+                    &["queue"],
+                ),
+            )?,
             legacy,
         };
         for outcome in ANSWER_OUTCOMES {
@@ -207,7 +220,7 @@ impl Metrics {
         for outcome in INTAKE_OUTCOMES {
             metrics.intake_rows.with_label_values(&[outcome]).inc_by(0);
         }
-        metrics.show_queue_depths(workers::queues::all().map(|queue| (queue, 0)));
+        metrics.show_queues(workers::queues::all().map(|queue| (queue, 0, 0.0)));
         Ok(metrics)
     }
 
@@ -227,10 +240,11 @@ impl Metrics {
         self.http_refused.with_label_values(&[why.word()]).inc();
     }
 
-    /// Shows how many open jobs each queue has.
-    pub fn show_queue_depths<'a>(&self, depths: impl IntoIterator<Item = (&'a str, i64)>) {
-        for (queue, depth) in depths {
+    /// Shows how many open jobs each queue has, and for how many seconds the oldest due one waits.
+    pub fn show_queues<'a>(&self, queues: impl IntoIterator<Item = (&'a str, i64, f64)>) {
+        for (queue, depth, oldest) in queues {
             self.queue_depth.with_label_values(&[queue]).set(depth);
+            self.queue_oldest.with_label_values(&[queue]).set(oldest);
             if let Some(legacy) = &self.legacy {
                 legacy.queue_depth.with_label_values(&[queue]).set(depth);
             }
@@ -242,9 +256,7 @@ impl Metrics {
         if let Some(legacy) = &self.legacy {
             legacy.connections.set(self.websocket_connections.get());
         }
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&registry.gather(), &mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        lookout::text_of(registry)
     }
 }
 
@@ -312,7 +324,7 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, true).unwrap();
         metrics.websocket_connections.set(3);
-        metrics.show_queue_depths([("route", 7)]);
+        metrics.show_queues([("route", 7, 0.5)]);
 
         let text = metrics.render(&registry).unwrap();
 

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::api;
 use crate::app::App;
+use crate::config::HttpConfig;
 use crate::edge::client::Peer;
 use crate::edge::connections::{Connections, Place, Placed};
 use crate::metrics::Refused;
@@ -29,6 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// a body; below, the edge has limits of its own and says which.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// Connections that watch a process which only works.
+const WATCHERS_MAX: usize = 64;
+
 /// Serves `app` on `listener` until `lifetime.stopping`; each connection is a tracked task that
 /// ends with the request it is at.
 pub async fn run(app: App, listener: TcpListener) {
@@ -37,22 +41,47 @@ pub async fn run(app: App, listener: TcpListener) {
         router: api::router(app.clone()),
         lifetime: app.lifetime.clone(),
         header_timeout: app.config.http.header_timeout,
-        open: app.metrics.http_connections.clone(),
+        open: Some(app.metrics.http_connections.clone()),
     };
     loop {
         let Some((stream, peer)) = accept(&listener, &door.lifetime).await else {
             return;
         };
-        match connections.take(peer.0) {
-            Some(place) => {
+        if let Some(place) = connections.take(peer.0) {
+            let serving = door.clone().serve(stream, peer, place);
+            app.lifetime.requests.spawn(serving);
+        } else {
+            app.metrics.refused(Refused::Connections);
+            let connections = connections.clone();
+            let telling = async move { connections.turn_away(stream).await };
+            app.lifetime.requests.spawn(telling);
+        }
+    }
+}
+
+/// Serves what is told about a process that only works, on `listener`, until `lifetime.stopping`.
+pub(crate) fn watch(
+    router: Router,
+    config: &HttpConfig,
+    lifetime: &Lifetime,
+    listener: TcpListener,
+) -> impl Future<Output = ()> + use<> {
+    // A scraper and a balancer need few.
+    let connections = Connections::new(&HttpConfig {
+        connections_max: WATCHERS_MAX,
+        ..HttpConfig::default()
+    });
+    let door = Door {
+        router,
+        lifetime: lifetime.clone(),
+        header_timeout: config.header_timeout,
+        open: None,
+    };
+    async move {
+        while let Some((stream, peer)) = accept(&listener, &door.lifetime).await {
+            if let Some(place) = connections.take(peer.0) {
                 let serving = door.clone().serve(stream, peer, place);
-                app.lifetime.requests.spawn(serving);
-            }
-            None => {
-                app.metrics.refused(Refused::Connections);
-                let connections = connections.clone();
-                let telling = async move { connections.turn_away(stream).await };
-                app.lifetime.requests.spawn(telling);
+                door.lifetime.requests.spawn(serving);
             }
         }
     }
@@ -84,7 +113,8 @@ struct Door {
     router: Router,
     lifetime: Lifetime,
     header_timeout: Duration,
-    open: IntGauge,
+    /// Counts the connections.
+    open: Option<IntGauge>,
 }
 
 impl Door {

@@ -25,6 +25,39 @@ install_packages() {
     fi
 }
 
+# Unpacks a Debian package into the cache, with the libraries it needs that are not installed, or
+# `alone`. What it would start or set up when installed is left out, and it takes no root.
+unpack_package() {
+    local package=$1 company=${2:-} target scratch
+    target=$(cache_dir)/$package
+    say "unpacking $package into $target"
+    mkdir -p "${target%/*}"
+    scratch=$(mktemp -d "$target.XXXXXX")
+    (
+        trap 'rm -rf "$scratch"' EXIT
+        cd "$scratch" || exit 1
+        mkdir -p lists/partial archives/partial root
+        # Lists and archives of its own: an ordinary user cannot write the system's.
+        apt() {
+            apt-get -qq -o Debug::NoLocking=true -o APT::Sandbox::User=root \
+                -o Dir::State::lists="$scratch/lists" -o Dir::Cache="$scratch" "$@"
+        }
+        apt update >/dev/null || exit 1
+        packages=$package
+        if [[ $company != alone ]]; then
+            packages=$(apt install --simulate --no-install-recommends "$package" |
+                awk '/^Inst/ {print $2}')
+        fi
+        # shellcheck disable=SC2086
+        apt download $packages >/dev/null || exit 1
+        for archive in ./*.deb; do
+            dpkg-deb -x "$archive" root || exit 1
+        done
+        # A run at the same time may have been quicker.
+        [[ -e $target ]] || mv root "$target"
+    )
+}
+
 # Makes sure that Rust code can be compiled.
 ensure_rust() {
     has cargo || die "cargo is missing: install Rust from https://rustup.rs"

@@ -1,7 +1,7 @@
 # Finds PgBouncer for the tests that go through one, or gets it.
 #
 # Sourced after packages.sh. Debian's package would start a service, so it is not installed but
-# unpacked into the cache, with the libraries it needs. That takes no root either.
+# unpacked into the cache.
 
 # Exports POSTRIDER_TEST_PGBOUNCER, a command that takes PgBouncer's arguments.
 #
@@ -31,36 +31,8 @@ find_pgbouncer() {
 
 get_pgbouncer() {
     if has apt-get; then
-        unpack_pgbouncer
+        unpack_package pgbouncer
     else
         install_packages pgbouncer pgbouncer pgbouncer
     fi
-}
-
-unpack_pgbouncer() {
-    local target scratch
-    target=$(cache_dir)/pgbouncer
-    say "unpacking pgbouncer into $target"
-    mkdir -p "${target%/*}"
-    scratch=$(mktemp -d "$target.XXXXXX")
-    (
-        trap 'rm -rf "$scratch"' EXIT
-        cd "$scratch" || exit 1
-        mkdir -p lists/partial archives/partial root
-        # Lists and archives of its own: an ordinary user cannot write the system's.
-        apt() {
-            apt-get -qq -o Debug::NoLocking=true -o APT::Sandbox::User=root \
-                -o Dir::State::lists="$scratch/lists" -o Dir::Cache="$scratch" "$@"
-        }
-        apt update >/dev/null || exit 1
-        # The package and what it needs that is not installed already.
-        packages=$(apt install --simulate --no-install-recommends pgbouncer | awk '/^Inst/ {print $2}')
-        # shellcheck disable=SC2086
-        apt download $packages >/dev/null || exit 1
-        for package in ./*.deb; do
-            dpkg-deb -x "$package" root || exit 1
-        done
-        # A run at the same time may have been quicker.
-        [[ -e $target ]] || mv root "$target"
-    )
 }

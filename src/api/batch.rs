@@ -44,7 +44,14 @@ impl Batch {
         name: &str,
         read: impl Fn(Value) -> Result<Row, Vec<FieldError>>,
     ) -> Result<(Vec<Row>, Self), ApiError> {
-        let items = items_of(body, name)?;
+        Ok(Self::of_items(items_of(body, name)?, read))
+    }
+
+    /// The same of the items alone.
+    pub(super) fn of_items(
+        items: Vec<Value>,
+        read: impl Fn(Value) -> Result<Row, Vec<FieldError>>,
+    ) -> (Vec<Row>, Self) {
         let mut rows = Vec::new();
         let mut batch = Self {
             indexes: Vec::new(),
@@ -64,7 +71,7 @@ impl Batch {
                 }
             }
         }
-        Ok((rows, batch))
+        (rows, batch)
     }
 
     /// What became of the whole, from what became of its rows.

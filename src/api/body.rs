@@ -65,7 +65,7 @@ pub(super) async fn read_json(
 ) -> Result<Bytes, ApiError> {
     let bytes = read(parts, body, bytes_max, app).await?;
     // Only now, so that the answer is not lost to bytes that nobody read.
-    if is_json(&parts.headers) {
+    if is(&parts.headers, JSON) {
         Ok(bytes)
     } else {
         Err(ApiError::unsupported_media_type())
@@ -77,17 +77,25 @@ pub(super) fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {
     json::parse(bytes).map_err(|error| ApiError::malformed(error.pointer, error.detail))
 }
 
-/// Whether the body claims to be JSON.
-fn is_json(headers: &HeaderMap) -> bool {
+/// The media type of nearly every body.
+pub(super) const JSON: &str = "application/json";
+
+/// Whether the body claims to be of `media_type`.
+pub(super) fn is(headers: &HeaderMap, media_type: &str) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
-        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+        .is_some_and(|claimed| claimed.trim().eq_ignore_ascii_case(media_type))
 }
 
 /// Reads a body of at most `bytes_max` bytes, in time and at its pace.
-async fn read(parts: &Parts, body: Body, bytes_max: usize, app: &App) -> Result<Bytes, ApiError> {
+pub(super) async fn read(
+    parts: &Parts,
+    body: Body,
+    bytes_max: usize,
+    app: &App,
+) -> Result<Bytes, ApiError> {
     let length = announced(&parts.headers);
     // A client that asks first is told without sending anything.
     if parts.headers.contains_key(header::EXPECT) && length > Some(bytes_max) {

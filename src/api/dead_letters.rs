@@ -13,7 +13,6 @@ use domain::{DeliveryId, ReplayId, ReplaySubmission};
 use queue::dead_letter::{self, DeadLetter, DeadLetterFilter, Order, Place};
 use queue::{JOBS_AVAILABLE, JobId};
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -284,7 +283,7 @@ async fn start(
     if must_match && begun.matched == 0 {
         return Err(ApiError::not_found("there is no such dead letter"));
     }
-    let detail = json!({"matched": begun.matched, "filter": request.filter});
+    let detail = request.audited(begun.matched);
     let subject = begun.replay_id.to_string();
     caller
         .sign(

@@ -237,6 +237,18 @@ impl ApiError {
         error
     }
 
+    /// 503: this process is stopping. Others are not.
+    pub fn leaving() -> Self {
+        let mut error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "This process is stopping",
+            "ask another one",
+        );
+        error.retry_after = Some(RETRY_AFTER);
+        error
+    }
+
     /// 503: too many bodies are being read for this one. Nothing of it was.
     pub fn crowded() -> Self {
         let mut error = Self::new(

@@ -6,10 +6,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
-use chrono::{DateTime, Utc};
-use domain::{EventSubmission, FieldError, TenantId};
+use domain::EventSubmission;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,12 +15,13 @@ use utoipa_axum::routes;
 use super::auth::Sender;
 use super::batch::{Batch, ItemError};
 use super::body::BATCH_BYTES_MAX;
+use super::cloud_events::{EventPost, Posted};
 use super::error::ApiError;
 use super::once::PostBody;
-use super::openapi::bodies::{EventBody, EventsBody};
+use super::openapi::bodies::{CloudEvent, EventBody, EventsBody};
 use super::submit;
 use crate::app::App;
-use crate::intake::Row;
+use crate::intake::{Answer, Row};
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -49,23 +48,65 @@ pub(super) struct BatchSubmitted {
     errors: Vec<ItemError>,
 }
 
+impl BatchSubmitted {
+    fn of(batch: &Batch, answers: &[Answer]) -> Self {
+        let outcome = batch.outcome(answers);
+        Self {
+            accepted: outcome.landed.len() - outcome.duplicates,
+            duplicates: outcome.duplicates,
+            errors: outcome.errors,
+        }
+    }
+}
+
+/// What became of whatever was submitted.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(
+    dead_code,
+    reason = "only described; the handler answers with one or the other"
+)]
+pub(super) enum Outcome {
+    One(Submitted),
+    /// Of a batch of CloudEvents.
+    Several(BatchSubmitted),
+}
+
 /// Submit an event.
 ///
-/// Needs the role `send`. `202` means that it is committed, not that it was acted on.
+/// Needs the role `send`. `202` means that it is committed, not that it was acted on. Takes
+/// CloudEvents 1.0 as well: one, a batch of up to 5 000, or in binary mode with `ce-` headers.
 #[utoipa::path(
     post, path = "/v1/events", tag = "Submit", operation_id = "submit_event",
-    request_body = EventBody,
-    responses((status = 202, description = "Committed.", body = Submitted)),
+    request_body(content(
+        (EventBody = "application/json"),
+        (CloudEvent = "application/cloudevents+json"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+    )),
+    responses((status = 202, description = "Committed.", body = Outcome)),
 )]
 pub(super) async fn submit_event(
     State(app): State<App>,
     Sender(caller): Sender,
-    body: PostBody,
+    post: EventPost,
 ) -> Result<Response<Body>, ApiError> {
-    let event = EventSubmission::parse(body.value).map_err(ApiError::invalid)?;
+    let (windows, now) = (app.intake.windows(), app.clock.now());
+    let event = match post.body {
+        Posted::Event(event) => event.map_err(ApiError::invalid)?,
+        Posted::CloudEvents(items) => {
+            let (rows, batch) = Batch::of_items(items, |item| {
+                let event = EventSubmission::parse_cloud_event(item)?;
+                Ok(Row::of_event(&caller.tenant_id, event, windows, now))
+            });
+            return submit::submit(&app, &caller, rows, post.once, move |answers| {
+                Ok(BatchSubmitted::of(&batch, answers))
+            })
+            .await;
+        }
+    };
     let event_id = event.event_id.clone();
-    let row = Row::of_event(&caller.tenant_id, event, app.clock.now());
-    submit::submit(&app, &caller, vec![row], body.once, move |answers| {
+    let row = Row::of_event(&caller.tenant_id, event, windows, now);
+    submit::submit(&app, &caller, vec![row], post.once, move |answers| {
         let (id, is_repeat) = submit::only(answers)?;
         Ok(Submitted {
             event_id: event_id.clone().unwrap_or_else(|| id.to_string()),
@@ -88,21 +129,13 @@ pub(super) async fn submit_events(
     Sender(caller): Sender,
     body: PostBody<BATCH_BYTES_MAX>,
 ) -> Result<Response<Body>, ApiError> {
-    let now = app.clock.now();
+    let (windows, now) = (app.intake.windows(), app.clock.now());
     let (rows, batch) = Batch::read(body.value, "events", |item| {
-        read(&caller.tenant_id, item, now)
+        let event = EventSubmission::parse(item)?;
+        Ok(Row::of_event(&caller.tenant_id, event, windows, now))
     })?;
     submit::submit(&app, &caller, rows, body.once, move |answers| {
-        let outcome = batch.outcome(answers);
-        Ok(BatchSubmitted {
-            accepted: outcome.landed.len() - outcome.duplicates,
-            duplicates: outcome.duplicates,
-            errors: outcome.errors,
-        })
+        Ok(BatchSubmitted::of(&batch, answers))
     })
     .await
-}
-
-fn read(tenant_id: &TenantId, item: Value, now: DateTime<Utc>) -> Result<Row, Vec<FieldError>> {
-    EventSubmission::parse(item).map(|event| Row::of_event(tenant_id, event, now))
 }

@@ -58,7 +58,6 @@ struct Held {
     /// Of the in-app feed: the last number and how many are unread.
     feed: FeedHeld,
     /// All of them, newest first.
-    #[schema(max_items = 0)]
     notifications: Vec<NotificationHeld>,
 }
 

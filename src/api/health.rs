@@ -1,8 +1,8 @@
-//! `/health` and `/metrics`: open to everybody, and never about anybody.
+//! `/health`, `/health/detailed` and `/metrics`: open to everybody, and never about anybody.
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{Response, StatusCode};
 use queue::inspect::QueueDepth;
 use serde::Serialize;
 use store::StoreError;
@@ -14,11 +14,14 @@ use utoipa_axum::routes;
 use super::body::Json;
 use super::error::ApiError;
 use crate::app::App;
+use crate::health::Report;
+use crate::lookout;
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health))
+        .routes(routes!(detailed))
         .routes(routes!(metrics))
 }
 
@@ -30,13 +33,29 @@ pub(super) struct Health {
 }
 
 /// Say whether this process can do its work: it answers, and so does Postgres.
+///
+/// 503 as well from the moment it is told to stop, so that a balancer leaves it in time.
 #[utoipa::path(
     get, path = "/health", tag = "Operate", operation_id = "health", security(()),
     responses((status = 200, description = "It can.", body = Health)),
 )]
 pub(super) async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    app.store.ping().await.map_err(ApiError::from_store)?;
+    lookout::ready(&app.examiner, &app.store).await?;
     Ok(Json(StatusCode::OK, Health { status: "ok" }))
+}
+
+/// Say how each part is that this process depends on.
+///
+/// A second old at most. It names queues and nodes, and nobody.
+#[utoipa::path(
+    get, path = "/health/detailed", tag = "Operate", operation_id = "health_detailed", security(()),
+    responses(
+        (status = 200, description = "It works; `degraded` wants to be looked at.", body = Report),
+        (status = 503, description = "It does not, or is stopping.", body = Report),
+    ),
+)]
+pub(super) async fn detailed(State(app): State<App>) -> Response<Body> {
+    lookout::report(&app.examiner).await
 }
 
 /// Show metrics in the text format of Prometheus.
@@ -57,12 +76,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response<Body>, Ap
         .metrics
         .render(&app.registry)
         .map_err(ApiError::from_metrics)?;
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; version=0.0.4"),
-    );
-    Ok(response)
+    Ok(lookout::metrics_response(text))
 }
 
 /// Reads how many open jobs each queue has.
@@ -77,8 +91,9 @@ async fn show_queue_depths(app: &App) -> Result<(), StoreError> {
     let total = |depth: &QueueDepth| depth.available + depth.scheduled + depth.running;
     let known = workers::queues::all().map(|queue| {
         let depth = depths.iter().find(|depth| depth.queue == queue);
-        (queue, depth.map_or(0, total))
+        let oldest = depth.map_or(0.0, |depth| depth.oldest_available_seconds);
+        (queue, depth.map_or(0, total), oldest)
     });
-    app.metrics.show_queue_depths(known);
+    app.metrics.show_queues(known);
     Ok(())
 }

@@ -22,7 +22,7 @@ use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceHeader, PostBody};
-use super::openapi::words::moment;
+use super::openapi::words::optional_moment;
 use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
 use super::view::Moment;
@@ -53,7 +53,7 @@ struct KeyBody {
     #[schema(min_items = 1)]
     roles: Vec<RoleWord>,
     /// When it ends; never, if this is left out.
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     expires_at: Option<Value>,
 }
 
@@ -69,7 +69,7 @@ struct RotationBody {
     #[schema(nullable, default = "24h")]
     overlap: Option<String>,
     /// When the new key ends; after as long as the old one was made for, if this is left out.
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     expires_at: Option<Value>,
 }
 
@@ -438,9 +438,9 @@ impl Fields {
         read: impl FnOnce(&Value) -> Result<T, &'static str>,
     ) -> Option<T> {
         let value = self.fields.remove(name).filter(|value| !value.is_null())?;
-        let refuse = |detail| {
-            self.errors
-                .push(FieldError::new(format!("/{name}"), detail))
+        let refuse = |detail: &'static str| {
+            let error = FieldError::new(format!("/{name}"), detail);
+            self.errors.push(error);
         };
         read(&value).map_err(refuse).ok()
     }

@@ -6,6 +6,7 @@ pub mod auth;
 mod batch;
 mod body;
 mod cancel;
+mod cloud_events;
 mod compat_a;
 mod dead_letters;
 pub(crate) mod error;

@@ -190,7 +190,12 @@ pub(super) fn read(
             "there is no such template",
         )]);
     }
-    Ok(Row::of_notification(tenant_id, sent, now))
+    Ok(Row::of_notification(
+        tenant_id,
+        sent,
+        app.intake.windows(),
+        now,
+    ))
 }
 
 /// List notifications, newest first.

@@ -48,7 +48,7 @@ pub(super) struct OnceKey {
 
 impl OnceKey {
     /// Reads the header; `body` is what the request carries beside it.
-    fn read(parts: &Parts, body: &[u8]) -> Result<Option<Self>, ApiError> {
+    pub(super) fn read(parts: &Parts, body: &[u8]) -> Result<Option<Self>, ApiError> {
         let mut values = parts.headers.get_all(HEADER).iter();
         let Some(value) = values.next() else {
             return Ok(None);

@@ -2,6 +2,7 @@
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::Method;
 use axum::http::request::Parts;
 use domain::UserId;
 use store::topics::TopicRef;
@@ -38,12 +39,22 @@ impl FromRequestParts<App> for TopicPath {
     }
 }
 
-/// Reads the parameter `key`, decoded, if it can be a name at all.
+/// Reads the parameter `key`, decoded.
+///
+/// What cannot be a name names nothing, so reading and removing find nothing there; writing is told
+/// what is wrong with it.
 pub(super) async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<String, ApiError> {
+    let is_write = matches!(parts.method, Method::PUT | Method::POST);
+    let not_found = || ApiError::not_found("nothing has such a name");
     let params: Result<RawPathParams, RawPathParamsRejection> =
         RawPathParams::from_request_parts(parts, app).await;
-    let params = params
-        .map_err(|_not_utf8| ApiError::malformed("", "the path must be UTF-8, percent-encoded"))?;
+    let params = params.map_err(|_not_utf8| {
+        if is_write {
+            ApiError::malformed("", "the path must be UTF-8, percent-encoded")
+        } else {
+            not_found()
+        }
+    })?;
     let text = params
         .iter()
         .find_map(|(name, value)| (name == key).then(|| value.to_owned()))
@@ -53,6 +64,9 @@ pub(super) async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<Stri
     if is_name {
         return Ok(text);
     }
-    let detail = "must be 1 to 255 characters without U+0000";
-    Err(ApiError::invalid_field(format!("/{key}"), detail))
+    if is_write {
+        let detail = "must be 1 to 255 characters without U+0000";
+        return Err(ApiError::invalid_field(format!("/{key}"), detail));
+    }
+    Err(not_found())
 }

@@ -18,6 +18,7 @@ use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
 use super::once::{self, Begun, PostBody};
 use super::openapi::people::{MembersBody, TopicBody};
+use super::openapi::problems::Problem;
 use super::page::{NamedPageQuery, Page, PageParams, PageQuery};
 use super::path::TopicPath;
 use super::query::Query;
@@ -175,7 +176,10 @@ async fn show(
     put, path = "/v1/topics/{id}", tag = "Topics", operation_id = "replace_topic",
     params(("id" = String, Path, description = "Its id or its name.")),
     request_body = TopicBody,
-    responses((status = 200, description = "As stored.", body = TopicView)),
+    responses(
+        (status = 200, description = "As stored.", body = TopicView),
+        (status = 409, description = "Another topic has this name."),
+    ),
 )]
 async fn replace(
     State(app): State<App>,

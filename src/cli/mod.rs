@@ -130,7 +130,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => up::run(config, common, args).await?,
+        Command::Up(args) => Box::pin(up::run(config, common, args)).await?,
         Command::Serve(args) => serve::run(config, args).await?,
         Command::Work(args) => work::run(config, args).await?,
         Command::Migrate => migrate::run(config).await?,

@@ -47,7 +47,7 @@ impl Process {
             config,
             store,
             clock: Clock::system(),
-            registry: Registry::new(),
+            registry: registry()?,
             bell: Bell::new(),
             listener: Listener::new(),
             templates: Arc::new(templates),
@@ -66,6 +66,7 @@ impl Process {
             inbox_changed: self
                 .listener
                 .subscribe_near(workers::INBOX_CHANGED, &self.bell),
+            listening: self.listener.connected(),
             templates: Arc::clone(&self.templates),
             lifetime: self.lifetime.clone(),
         })
@@ -101,6 +102,18 @@ impl Process {
         lifetime.tasks.spawn(upkeep.run());
         store
     }
+}
+
+/// A registry that knows what the system counts of this process: memory, files, time.
+fn registry() -> anyhow::Result<Registry> {
+    let registry = Registry::new();
+    #[cfg(target_os = "linux")]
+    registry
+        .register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))
+        .context("could not register the metrics")?;
+    Ok(registry)
 }
 
 /// The configured database.

@@ -29,6 +29,12 @@ use crate::config::Config;
 /// Results shown of one replay.
 const ITEMS_SHOWN: i64 = 1000;
 
+/// Batches that may fail in a row, for a database that is away for a moment.
+const FAILURES_MAX: u32 = 30;
+
+/// Pause after a batch that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What is to be replayed, and how.
 #[derive(Debug)]
 pub(super) struct Wish {
@@ -88,7 +94,7 @@ async fn start(store: &Store, wish: &Wish) -> anyhow::Result<(Option<ReplayId>, 
         tx.rollback().await?;
         return Ok((None, 0));
     }
-    let detail = json!({"matched": begun.matched, "filter": request.filter});
+    let detail = request.audited(begun.matched);
     let id = begun.replay_id.to_string();
     sign(&mut tx, "dead_letters.replayed", &id, Some(detail)).await?;
     tx.commit().await?;
@@ -107,13 +113,24 @@ pub(super) async fn watch(
         signal(SignalKind::interrupt()).context("could not listen for an interrupt")?;
     // Draws only where a terminal looks.
     let progress = ProgressBar::new(0);
+    let mut failures = 0;
     let replay = loop {
-        let advanced = advance(store, replay_id, None).await.with_context(|| {
-            format!(
-                "the replay stands still unless workers run; \
-                 `postrider dead-letters watch {replay_id}` goes on with it"
-            )
-        })?;
+        let advanced = match advance(store, replay_id, None).await {
+            Ok(advanced) => advanced,
+            Err(error) if error.is_passing() && failures < FAILURES_MAX => {
+                failures += 1;
+                sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => {
+                let advice = format!(
+                    "the replay stands still unless workers run; \
+                     `postrider dead-letters watch {replay_id}` goes on with it"
+                );
+                return Err(error).context(advice);
+            }
+        };
+        failures = 0;
         wake_all(database(config)?, &advanced.queues).await;
         let Some(replay) = advanced.replay else {
             bail!("there is no replay {replay_id}; `postrider dead-letters replays` lists them");

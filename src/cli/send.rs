@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::output::{say, say_json};
 use super::process::{connect, database};
 use crate::config::Config;
-use crate::intake::{Answer, Intake, Row};
+use crate::intake::{Answer, Intake, Row, Windows};
 use crate::metrics::Metrics;
 use crate::shutdown::Lifetime;
 
@@ -46,7 +46,12 @@ pub(super) async fn run(config: Config, args: Args) -> anyhow::Result<()> {
     let clock = Clock::system();
     let event = read(&args)?;
     let event_id = event.event_id.clone();
-    let row = Row::of_event(&TenantId::from(args.tenant.as_str()), event, clock.now());
+    let row = Row::of_event(
+        &TenantId::from(args.tenant.as_str()),
+        event,
+        Windows::of(&config.intake),
+        clock.now(),
+    );
 
     let store = connect(&config, Duration::ZERO).await?;
     let lifetime = Lifetime::default();

@@ -21,7 +21,7 @@ pub(super) struct Args {
 pub(super) async fn run(config: Config, args: Args) -> anyhow::Result<()> {
     let lifetime = Lifetime::default();
     lifetime
-        .stop_on_signal()
+        .stop_on_signal(config.shutdown.drain)
         .context("could not listen for signals")?;
     let listener = bind(args.listen.unwrap_or(config.http.listen)).await?;
     let address = listener.local_addr().context("could not see the address")?;

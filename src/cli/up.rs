@@ -36,7 +36,7 @@ pub(super) struct Args {
 pub(super) async fn run(mut config: Config, common: &Common, args: Args) -> anyhow::Result<()> {
     let lifetime = Lifetime::default();
     lifetime
-        .stop_on_signal()
+        .stop_on_signal(config.shutdown.drain)
         .context("could not listen for signals")?;
     if let Some(listen) = args.listen {
         config.http.listen = listen;

@@ -1,16 +1,22 @@
 //! `postrider work`: a process that works on jobs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use queue::{Clock, QueueConfig};
 use render::Templates;
 use tracing::info;
 use workers::providers::{Secret, SmtpConfig, SmtpTimeouts, SmtpUrlError, WebhookConfig};
-use workers::{Context, Parts, Providers, Running, WorkerLimits};
+use workers::{Context, DeliveryMetrics, Parts, Providers, Running, WorkerLimits};
 
 use super::process::Process;
+use super::serve::bind;
 use crate::config::{Config, WebhookConfig as WebhookSettings};
+use crate::health::Examiner;
+use crate::lookout::{self, Lookout};
+use crate::server;
 use crate::shutdown::Lifetime;
 
 #[derive(Debug, clap::Args)]
@@ -18,19 +24,35 @@ pub(super) struct Args {
     /// Work on these queues only; several are separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     queues: Vec<String>,
+    /// Answer `/health` and `/metrics` at this address.
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics_listen: Option<SocketAddr>,
 }
 
 pub(super) async fn run(mut config: Config, args: Args) -> anyhow::Result<()> {
     let lifetime = Lifetime::default();
     lifetime
-        .stop_on_signal()
+        .stop_on_signal(Duration::ZERO)
         .context("could not listen for signals")?;
     if !args.queues.is_empty() {
         config.work.queues = args.queues;
     }
+    if args.metrics_listen.is_some() {
+        config.work.metrics_listen = args.metrics_listen;
+    }
+    let watched = match config.work.metrics_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let grace = config.shutdown.grace;
     let mut process = Process::open(config, lifetime.clone()).await?;
     let running = start(&mut process)?;
+    if let Some(listener) = watched {
+        let address = listener.local_addr().context("could not see the address")?;
+        let watching = server::watch(lookout(&process), &process.config.http, &lifetime, listener);
+        lifetime.requests.spawn(watching);
+        info!(%address, "answering /health and /metrics");
+    }
     let store = process.start_ground();
     info!("working");
 
@@ -46,7 +68,9 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
     for queue in &config.work.queues {
         check_queue(queue)?;
     }
-    let context = context(config, &process.templates, &process.clock)?;
+    let counting = DeliveryMetrics::register(&process.registry, config.metrics.legacy_names)
+        .context("could not register the metrics")?;
+    let context = context(config, &process.templates, &process.clock)?.counting(counting);
     let metrics =
         queue::Metrics::register(&process.registry).context("could not register the metrics")?;
     Ok(workers::start(Parts {
@@ -67,6 +91,22 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
         queues: config.work.queues.clone(),
         metrics,
     }))
+}
+
+/// What is told about a process that only works.
+fn lookout(process: &Process) -> axum::Router {
+    let examiner = Examiner::new(
+        &process.config,
+        process.store.clone(),
+        process.clock.clone(),
+        process.listener.connected(),
+        process.lifetime.clone(),
+    );
+    lookout::router(Lookout {
+        store: process.store.clone(),
+        registry: process.registry.clone(),
+        examiner: Arc::new(examiner),
+    })
 }
 
 /// What the handlers share: above all, who carries which channel.

@@ -12,6 +12,9 @@ use super::{Config, Secret};
 /// What the stages before it leave of the longest time a send may take.
 const SMTP_TIMEOUT_MAX: Duration = Duration::from_secs(11);
 
+/// Longest time that keys are kept: each is a row.
+const WINDOW_MAX: Duration = Duration::from_hours(366 * 24);
+
 /// A problem, and the path of the setting that has it.
 pub(super) type Wrong = (&'static str, String);
 
@@ -25,6 +28,14 @@ impl Config {
                 crate::intake::UNIT_ROWS_MAX
             );
             wrong.push(("intake.pending_rows_max", problem));
+        }
+        for (path, window) in [
+            ("intake.event_id_window", self.intake.event_id_window),
+            ("intake.dedupe_window", self.intake.dedupe_window),
+        ] {
+            if !(Duration::from_secs(1)..=WINDOW_MAX).contains(&window) {
+                wrong.push((path, "must be from 1s to 366days".to_owned()));
+            }
         }
         self.check_words(&mut wrong);
         self.check_retries(&mut wrong);

@@ -119,3 +119,54 @@ fn check_url(url: &str, is_insecure: bool) -> Result<(), &'static str> {
         _ => Err("must be https"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_over_https_or_from_this_machine_unless_told() {
+        for (url, is_insecure, is_allowed) in [
+            ("https://id.example/jwks.json", false, true),
+            ("http://127.0.0.1:8080/jwks.json", false, true),
+            ("http://localhost/jwks.json", false, true),
+            ("http://[::1]/jwks.json", false, true),
+            ("http://id.example/jwks.json", false, false),
+            ("http://id.example/jwks.json", true, true),
+            ("ftp://id.example/jwks.json", true, false),
+            ("id.example", true, false),
+        ] {
+            assert_eq!(check_url(url, is_insecure).is_ok(), is_allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn settings_of_the_edge_that_cannot_work_are_named() {
+        let mut config = Config::default();
+        config.http.trusted_proxies = vec!["10.0.0.0/8".to_owned(), "my-proxy".to_owned()];
+        config.http.request_timeout = config.http.body_timeout;
+        config.cors.origins = vec!["app.example.com".to_owned()];
+        config.limits.requests_per_second = Some(0);
+        config.limits.burst_per_ip = Some(5);
+        config.auth.jwks_file = Some("/no/such/file".to_owned());
+
+        let mut wrong = Vec::new();
+        config.check_edge(&mut wrong);
+
+        let named: Vec<&str> = wrong.iter().map(|(path, _)| *path).collect();
+        assert_eq!(
+            named,
+            [
+                "http.trusted_proxies",
+                "http.request_timeout",
+                "limits.requests_per_second",
+                "limits.burst_per_ip",
+                "auth.jwks_file",
+                "cors.origins",
+            ]
+        );
+        let mut none = Vec::new();
+        Config::default().check_edge(&mut none);
+        assert_eq!(none, []);
+    }
+}

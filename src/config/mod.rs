@@ -72,6 +72,10 @@ section! {
         pub pending_rows_max: u32 = 50_000,
         /// How long notifications and their deliveries are kept. A `send_at` further ahead is refused.
         pub retention: Duration = Duration::from_hours(90 * 24),
+        /// How long an `event_id` stays taken.
+        pub event_id_window: Duration = Duration::from_hours(30 * 24),
+        /// How long a `dedupe_key` stays taken.
+        pub dedupe_window: Duration = Duration::from_hours(24),
         /// How long a group is tried again while Postgres is away, before its requests get 503.
         pub deadline: Duration = Duration::from_secs(10),
     }

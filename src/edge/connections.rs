@@ -153,14 +153,16 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct Placed {
     stream: TcpStream,
-    open: IntGauge,
+    open: Option<IntGauge>,
     _place: Place,
 }
 
 impl Placed {
     /// `open` counts it meanwhile.
-    pub(crate) fn new(stream: TcpStream, place: Place, open: IntGauge) -> Self {
-        open.inc();
+    pub(crate) fn new(stream: TcpStream, place: Place, open: Option<IntGauge>) -> Self {
+        if let Some(open) = &open {
+            open.inc();
+        }
         Self {
             stream,
             open,
@@ -171,7 +173,9 @@ impl Placed {
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        self.open.dec();
+        if let Some(open) = &self.open {
+            open.dec();
+        }
     }
 }
 

@@ -219,18 +219,15 @@ pub(crate) async fn watch(
         .unwrap_or_default();
     let ip = app.edge.proxies.client_of(peer, request.headers());
     let visit = Visit::from(ip);
-    let mut response = match admit(&app, &request, &visit) {
-        Err(error) => error.into_response(),
-        Ok(()) => {
-            request.extensions_mut().insert(visit.clone());
-            match timeout(app.config.http.request_timeout, next.run(request)).await {
-                Ok(response) => response,
-                Err(_elapsed) => {
-                    visit.refuse(Refused::Time);
-                    ApiError::timed_out().into_response()
-                }
-            }
-        }
+    let mut response = if let Err(error) = admit(&app, &request, &visit) {
+        error.into_response()
+    } else {
+        request.extensions_mut().insert(visit.clone());
+        let answered = timeout(app.config.http.request_timeout, next.run(request)).await;
+        answered.unwrap_or_else(|_elapsed| {
+            visit.refuse(Refused::Time);
+            ApiError::timed_out().into_response()
+        })
     };
     visit.sign(response.headers_mut());
     let refused = visit.lock().refused;

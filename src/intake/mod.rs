@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use self::committer::Committer;
-pub(crate) use self::row::Row;
+pub(crate) use self::row::{Row, Windows};
 use crate::config::IntakeConfig;
 use crate::metrics::Metrics;
 use crate::shutdown::Lifetime;
@@ -95,6 +95,7 @@ struct Unit {
 pub struct Intake {
     units: mpsc::Sender<Unit>,
     room: Arc<Semaphore>,
+    windows: Windows,
 }
 
 impl Intake {
@@ -117,7 +118,13 @@ impl Intake {
         Self {
             units,
             room: Arc::new(Semaphore::new(config.pending_rows_max as usize)),
+            windows: Windows::of(config),
         }
+    }
+
+    /// How long the keys of what is handed in stay taken.
+    pub(crate) fn windows(&self) -> Windows {
+        self.windows
     }
 
     /// Hands in `rows` and waits until they are committed. The answers are in their order.

@@ -13,18 +13,30 @@ use uuid::Uuid;
 use workers::Route;
 
 use super::lane;
-
-/// How long an `event_id` stays taken.
-const EVENT_ID_KEPT: TimeDelta = TimeDelta::days(30);
-
-/// How long a `dedupe_key` stays taken.
-const DEDUPE_KEY_KEPT: TimeDelta = TimeDelta::hours(24);
+use crate::config::IntakeConfig;
 
 /// Names the dedupe keys of direct sends, which have no event type.
 const NOTIFICATION_TYPE: &str = "notification";
 
 /// Names the dedupe keys of test sends: a test must not stand for the real thing.
 const TEST_TYPE: &str = "notification.test";
+
+/// How long the keys of a submission stay taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
+    event_id: TimeDelta,
+    dedupe: TimeDelta,
+}
+
+impl Windows {
+    pub(crate) fn of(config: &IntakeConfig) -> Self {
+        let window = |length| TimeDelta::from_std(length).unwrap_or(TimeDelta::zero());
+        Self {
+            event_id: window(config.event_id_window),
+            dedupe: window(config.dedupe_window),
+        }
+    }
+}
 
 /// What is inserted.
 #[derive(Debug, Clone)]
@@ -48,6 +60,7 @@ impl Row {
     pub(crate) fn of_event(
         tenant_id: &TenantId,
         event: EventSubmission,
+        windows: Windows,
         now: DateTime<Utc>,
     ) -> Self {
         let id = EventId::at(now);
@@ -70,14 +83,14 @@ impl Row {
             producer: producer.clone(),
             event_id,
             id: id.as_uuid(),
-            expires_at: now + EVENT_ID_KEPT,
+            expires_at: now + windows.event_id,
         });
         let dedupe_key = event.dedupe_key.clone().map(|dedupe_key| DedupeKey {
             tenant_id: tenant_id.clone(),
             kind: event.kind.clone(),
             dedupe_key,
             id: id.as_uuid(),
-            expires_at: now + DEDUPE_KEY_KEPT,
+            expires_at: now + windows.dedupe,
         });
         let content = Content::Event(Box::new(NewEvent {
             id,
@@ -105,6 +118,7 @@ impl Row {
     pub(crate) fn of_notification(
         tenant_id: &TenantId,
         sent: NotificationSubmission,
+        windows: Windows,
         now: DateTime<Utc>,
     ) -> Self {
         let id = NotificationId::at(now);
@@ -120,7 +134,7 @@ impl Row {
             kind: NOTIFICATION_TYPE.to_owned(),
             dedupe_key,
             id: id.as_uuid(),
-            expires_at: now + DEDUPE_KEY_KEPT,
+            expires_at: now + windows.dedupe,
         });
         let content = Content::Notification(Box::new(NewNotification {
             id,

@@ -57,6 +57,7 @@ impl Front {
         let bell = Bell::new();
         let mut listener = Listener::new();
         let inbox_changed = listener.subscribe("inbox_changed");
+        let listening = listener.connected();
         let app = App::start(Surroundings {
             config,
             store: store.clone(),
@@ -64,6 +65,7 @@ impl Front {
             registry: prometheus::Registry::new(),
             bell: bell.clone(),
             inbox_changed,
+            listening,
             templates: std::sync::Arc::new(render::Templates::builtin().unwrap()),
             lifetime: lifetime.clone(),
         })

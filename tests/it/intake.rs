@@ -11,7 +11,7 @@ use crate::once::post_once;
 use crate::proxy::Proxy;
 
 /// Sends the config's database address through a proxy.
-async fn through_proxy(server: &str) -> Proxy {
+pub(crate) async fn through_proxy(server: &str) -> Proxy {
     let server = server
         .parse()
         .expect("the test server has a numeric address");
@@ -19,7 +19,7 @@ async fn through_proxy(server: &str) -> Proxy {
 }
 
 /// `host:port` of the server that tests use.
-fn server_address() -> String {
+pub(crate) fn server_address() -> String {
     let url = std::env::var("POSTRIDER_TEST_DATABASE_URL").unwrap();
     let address = url
         .split('@')
@@ -32,7 +32,7 @@ fn server_address() -> String {
     address.replace("localhost", "127.0.0.1")
 }
 
-fn use_proxy(config: &mut Config, proxy: &Proxy) {
+pub(crate) fn use_proxy(config: &mut Config, proxy: &Proxy) {
     let url = config.database.url.clone().unwrap();
     let address = proxy.address.to_string();
     let through = url.reveal().replace(&server_address(), &address);

@@ -1,5 +1,7 @@
 //! `Idempotency-Key`, `event_id` and `dedupe_key`: what counts as the same, and what happens then.
 
+use std::time::Duration;
+
 use domain::Role;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -88,6 +90,29 @@ async fn repeats_of_an_event_id_or_a_dedupe_key_count_once_whoever_sends_them() 
         front.post("/v1/events", other).await.expect(202)["status"],
         "accepted"
     );
+}
+
+#[tokio::test]
+async fn a_dedupe_key_is_free_again_after_its_window() {
+    let window = Duration::from_hours(1);
+    let front = Front::start_with(|config| config.intake.dedupe_window = window).await;
+    let body = json!({"type": "a", "payload": {}, "dedupe_key": "k"});
+    front.post("/v1/events", body.clone()).await.expect(202);
+    let left: f64 = sqlx::query_scalar(
+        "select extract(epoch from expires_at - now())::float8 from dedupe_keys",
+    )
+    .fetch_one(front.store.pool())
+    .await
+    .unwrap();
+    assert!((3500.0..=3600.0).contains(&left), "{left}");
+    sqlx::query("update dedupe_keys set expires_at = now()")
+        .execute(front.store.pool())
+        .await
+        .unwrap();
+
+    let again = front.post("/v1/events", body).await.expect(202);
+
+    assert_eq!(again["status"], "accepted");
 }
 
 #[tokio::test]

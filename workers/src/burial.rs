@@ -81,6 +81,7 @@ pub(crate) fn unrouted(
                 id: notification_id,
                 status,
                 delivery_count: 0,
+                category: None,
                 locale: None,
             },
             Effect::Traced {

@@ -12,6 +12,8 @@ use queue::{Chance, Clock};
 use render::Templates;
 use store::settlement::Limits;
 
+use crate::metrics::DeliveryMetrics;
+
 /// What the handlers of one process share. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -21,6 +23,7 @@ pub struct Context {
     pub(crate) retries: Arc<RetryPolicies>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
+    pub(crate) metrics: Option<DeliveryMetrics>,
     chance: Chance,
 }
 
@@ -38,6 +41,7 @@ impl Context {
             retries: Arc::default(),
             limits: Limits::default(),
             clock,
+            metrics: None,
             chance: Chance::system(),
         }
     }
@@ -46,6 +50,13 @@ impl Context {
     #[must_use]
     pub fn retrying(mut self, retries: RetryPolicies) -> Self {
         self.retries = Arc::new(retries);
+        self
+    }
+
+    /// Counts what becomes of deliveries.
+    #[must_use]
+    pub fn counting(mut self, metrics: DeliveryMetrics) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 

@@ -7,6 +7,7 @@ use store::settlement::{Applied, Limits, StatusMove, apply_within};
 use tracing::info;
 
 use crate::burial;
+use crate::metrics::DeliveryMetrics;
 
 /// Postgres channel that says whose feed has news: one token per user.
 pub const INBOX_CHANGED: &str = "inbox_changed";
@@ -16,6 +17,8 @@ pub const INBOX_CHANGED: &str = "inbox_changed";
 pub(crate) struct Ledger {
     pub(crate) bell: Bell,
     pub(crate) clock: Clock,
+    /// Absent where nobody looks: in tests and benchmarks.
+    pub(crate) metrics: Option<DeliveryMetrics>,
     pub(crate) limits: Limits,
 }
 
@@ -32,6 +35,9 @@ impl Effects for Ledger {
     }
 
     fn committed(&self, applied: Applied) {
+        if let Some(metrics) = &self.metrics {
+            metrics.committed(&applied);
+        }
         let feeds = applied.arrivals.iter();
         let tokens = feeds.map(|(tenant_id, user_id)| domain::feed_token(tenant_id, user_id));
         self.bell.ring_all(INBOX_CHANGED, tokens.collect());

@@ -11,7 +11,7 @@
 //! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
-//! answer.
+//! answer, and [`metrics`] counts it.
 
 mod burial;
 mod cancel;
@@ -23,6 +23,7 @@ mod delivery;
 mod ledger;
 mod limits;
 mod loading;
+mod metrics;
 mod noop;
 pub mod providers;
 pub mod queues;
@@ -42,6 +43,7 @@ pub use deliver::Deliver;
 pub use delivery::urgency;
 pub use ledger::INBOX_CHANGED;
 pub use limits::WorkerLimits;
+pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
 pub use render::Render;

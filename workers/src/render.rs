@@ -9,15 +9,18 @@
 //!
 //! A template that fails, fails again: the delivery has `failed` and the job is buried as
 //! `permanent`, to be replayed once the template or the data is mended.
+//!
+//! A send that waited for its `send_at` is held against the user's preferences once more.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Message};
+use domain::{Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, Verdict};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{EventVars, NotificationVars, RenderError, UserVars, Vars};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::{Connection, Effect, StoreError};
 
@@ -72,6 +75,9 @@ pub(crate) async fn run(
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
     }
+    if let Some(suppression) = unwanted(row) {
+        return Ok(suppressed(&delivery, &suppression, now));
+    }
     let mail = match mail(row) {
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
@@ -80,6 +86,39 @@ pub(crate) async fn run(
         Ok(message) => rendered(row, Message { mail, ..message }, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
+}
+
+/// What the user says against it by now, if it waited. Routing has asked before.
+fn unwanted(row: &ToRender) -> Option<Suppression> {
+    let matter = Matter {
+        category: row.category.as_deref(),
+        priority: row.priority,
+        severity: None,
+    };
+    let wishes = row.wishes.as_ref().filter(|_| !row.is_test)?;
+    match wishes.decide(row.channel, &matter) {
+        Verdict::Allowed => None,
+        Verdict::Suppressed(suppression) => Some(suppression),
+    }
+}
+
+fn suppressed(
+    delivery: &DeliveryFacts<'_>,
+    suppression: &Suppression,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
+    let moved = DeliveryMove {
+        error: Some(suppression.to_string()),
+        ..delivery.moved(Status::Suppressed, now)
+    };
+    let step = suppression.step(STEP, delivery.channel);
+    Outcome::completed()
+        .with(Effect::DeliveryMoved(moved))
+        .with(Effect::Traced {
+            subject_id: delivery.notification_id.as_uuid(),
+            at: now,
+            steps: vec![step],
+        })
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at

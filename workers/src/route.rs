@@ -237,6 +237,7 @@ fn route_direct(
         id: sent.id,
         status: planned.status,
         delivery_count: count(&planned.deliveries),
+        category: planned.category.clone(),
         locale: planned.locale.clone(),
     });
     with_deliveries(

@@ -65,6 +65,7 @@ pub fn start(parts: Parts) -> Running {
         effects: Ledger {
             bell: parts.bell.clone(),
             clock: parts.clock,
+            metrics: context.metrics.clone(),
             limits: context.limits,
         },
         bell: parts.bell,

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use domain::{NotificationId, Status, TenantId, TraceStep};
-use queue::{JobId, control};
+use queue::{JobId, control, discard};
 use store::deliveries::{Delivery, list_deliveries};
 use store::notifications::find_notification;
 use store::settlement::apply;
@@ -109,7 +109,7 @@ async fn withdraw_deliveries(
     if before != now {
         return Ok(None);
     }
-    control::remove(db, &jobs)
+    discard::waiting(db, &jobs)
         .await
         .map_err(CancelError::Queue)?;
     let ids: Vec<_> = waiting_before.iter().map(|delivery| delivery.id).collect();
@@ -147,7 +147,7 @@ async fn withdraw_unrouted(
     if !is_pending || !locked.is_there {
         return Ok(None);
     }
-    control::remove(db, &[job])
+    discard::waiting(db, &[job])
         .await
         .map_err(CancelError::Queue)?;
     let notification_id = id;

@@ -118,18 +118,6 @@ pub async fn lock(db: &mut PgConnection, ids: &[JobId]) -> Result<Vec<Locked>, s
     .await
 }
 
-/// Removes jobs that wait, in the caller's transaction, which has them locked.
-pub async fn remove(db: &mut PgConnection, ids: &[JobId]) -> Result<u64, sqlx::Error> {
-    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
-    let removed = sqlx::query!(
-        "delete from queue.jobs where job_id = any($1) and state = 'available'",
-        &ids,
-    )
-    .execute(db)
-    .await?;
-    Ok(removed.rows_affected())
-}
-
 /// Removes the job that waits under a unique key, if one does.
 pub async fn remove_unique(
     db: &mut PgConnection,

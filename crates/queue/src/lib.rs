@@ -65,6 +65,7 @@ pub mod node;
 pub mod outcome;
 pub mod probe;
 mod pulse;
+mod rate;
 mod room;
 mod settle;
 mod takeover;

@@ -8,6 +8,7 @@ use prometheus::{
 
 use crate::finish::Exit;
 use crate::lease::Lease;
+use crate::rate::Rates;
 
 /// Seconds: from a millisecond to a minute.
 const SECONDS: [f64; 12] = [
@@ -26,6 +27,7 @@ pub struct Metrics {
     settlements_retried: IntCounter,
     leases_lost: IntCounter,
     taken_over: IntCounterVec,
+    rates: Rates,
     replayed: IntCounterVec,
 }
 
@@ -81,6 +83,10 @@ impl Metrics {
                 ),
                 &["queue"],
             )?,
+            rates: Rates::new(
+                "notification_queue_processing_rate",
+                "Attempts of a queue that this process ended per second, over the last minute.",
+            )?,
             replayed: IntCounterVec::new(
                 Opts::new(
                     "postrider_replayed_jobs_total",
@@ -98,6 +104,7 @@ impl Metrics {
         registry.register(Box::new(metrics.settlements_retried.clone()))?;
         registry.register(Box::new(metrics.leases_lost.clone()))?;
         registry.register(Box::new(metrics.taken_over.clone()))?;
+        registry.register(Box::new(metrics.rates.clone()))?;
         registry.register(Box::new(metrics.replayed.clone()))?;
         Ok(metrics)
     }
@@ -108,6 +115,7 @@ impl Metrics {
         self.wait_seconds.with_label_values(&[queue]);
         self.run_seconds.with_label_values(&[queue, kind]);
         self.taken_over.with_label_values(&[queue]);
+        self.rates.expect(queue);
         for outcome in ["completed", "returned", "buried"] {
             self.finished.with_label_values(&[queue, kind, outcome]);
         }
@@ -146,6 +154,7 @@ impl Metrics {
         self.finished
             .with_label_values(&[lease.queue.as_str(), &lease.kind, outcome])
             .inc();
+        self.rates.ended(&lease.queue, 1);
     }
 
     pub(crate) fn settled(&self, jobs: usize, lost: usize, elapsed: Duration) {

@@ -21,6 +21,8 @@ pub enum Effect {
         id: NotificationId,
         status: Status,
         delivery_count: u16,
+        /// What it is about; one that the send named stays.
+        category: Option<String>,
         /// The language it will be told in; one that the send named stays.
         locale: Option<String>,
     },

@@ -7,7 +7,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Channel, DeliveryId, EventId, Message, NotificationId, Priority, Status, TenantId, UserId,
+    Channel, DeliveryId, EventId, Message, NotificationId, Preferences, Priority, Status, TenantId,
+    UserId,
 };
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -42,6 +43,10 @@ pub struct ToRender {
     pub data: Option<Value>,
     /// The event that led to it, if one did.
     pub event: Option<RenderEvent>,
+    pub is_test: bool,
+    /// What the user wants by now, of a send that waited for its `send_at`; what they wanted when
+    /// it came in has been heeded.
+    pub wishes: Option<Preferences>,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
 }
@@ -97,7 +102,14 @@ pub async fn load_for_render(
                notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
                notification.data as "data: Document<Value>",
-               notification.delivery_count, event.id as "event_row_id?",
+               notification.delivery_count, notification.is_test,
+               case when notification.send_at is not null then (
+                   select body
+                   from preferences
+                   where preferences.tenant_id = delivery.tenant_id
+                     and preferences.user_id = delivery.user_id
+               ) end as "wishes: Document<Value>",
+               event.id as "event_row_id?",
                event.event_id as "event_id?", event.type as "event_kind?",
                event.created_at as "event_created_at?", event.payload as "payload?: Document<Value>"
         from unnest($1::uuid[]) as wanted (id)
@@ -148,6 +160,8 @@ pub async fn load_for_render(
                 expires_at: row.expires_at,
                 data: row.data.map(|data| data.0),
                 event,
+                is_test: row.is_test,
+                wishes: row.wishes.map(|body| Preferences::of_stored(body.0)),
                 is_sole: row.delivery_count == 1,
             })
         })

@@ -69,6 +69,9 @@ pub async fn list_owners(
 
 /// Locks deliveries in the order of their ids, and reads where they stand. What is gone is left
 /// out.
+///
+/// They are locked before their notifications are joined: sorting what a planner without statistics
+/// expects of that join seemed dearer to it than reading the whole index in order, for 1.4 s.
 pub async fn lock_deliveries(
     connection: &mut PgConnection,
     ids: &[DeliveryId],
@@ -76,13 +79,17 @@ pub async fn lock_deliveries(
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
-        select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.status,
+        with locked as materialized (
+            select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.status
+            from unnest($1::uuid[]) as wanted (id)
+            join deliveries as delivery on delivery.id = wanted.id
+            order by delivery.id
+            for no key update of delivery
+        )
+        select locked.id, locked.notification_id, locked.tenant_id, locked.status,
                notification.expires_at as "expires_at?"
-        from unnest($1::uuid[]) as wanted (id)
-        join deliveries as delivery on delivery.id = wanted.id
-        left join notifications as notification on notification.id = delivery.notification_id
-        order by delivery.id
-        for no key update of delivery
+        from locked
+        left join notifications as notification on notification.id = locked.notification_id
         "#,
         &ids,
     )

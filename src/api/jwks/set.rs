@@ -25,7 +25,7 @@ pub(crate) struct KeySet {
 struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    checks: DecodingKey,
 }
 
 impl KeySet {
@@ -63,7 +63,7 @@ impl KeySet {
             .filter(move |key| id.is_none() || key.id.as_deref() == id)
             .filter(move |key| key.algorithms.contains(&algorithm))
             .take(TRIED_MAX)
-            .map(|key| &key.key)
+            .map(|key| &key.checks)
     }
 }
 
@@ -93,7 +93,7 @@ impl Key {
         Some(Self {
             id: common.key_id.clone(),
             algorithms,
-            key: DecodingKey::from_jwk(&jwk).ok()?,
+            checks: DecodingKey::from_jwk(&jwk).ok()?,
         })
     }
 }

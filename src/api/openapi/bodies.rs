@@ -5,7 +5,9 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::words::{ChannelAsked, PriorityAsked, SeverityWord, any_object, moment};
+use super::words::{
+    ChannelAsked, PriorityAsked, SeverityWord, any_object, optional_any_object, optional_moment,
+};
 
 /// Something that happened.
 #[derive(ToSchema)]
@@ -34,8 +36,38 @@ pub(in crate::api) struct EventBody {
     /// Events of one type with the same key count as one for 24 hours.
     #[schema(nullable, min_length = 1, max_length = 255)]
     dedupe_key: Option<String>,
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     occurred_at: Option<Value>,
+}
+
+/// An event as a CloudEvent 1.0. Extension attributes are taken: `severity` and `dedupekey` are
+/// read, others are passed over.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "specversion": "1.0", "id": "e-1", "source": "/orders", "type": "order.filled",
+    "data": {"user_id": "u1", "symbol": "ACME"},
+}))]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::EventSubmission` reads the real one"
+)]
+pub(in crate::api) struct CloudEvent {
+    #[schema(pattern = "^1\\.0$")]
+    specversion: String,
+    /// Our `event_id`.
+    #[schema(min_length = 1, max_length = 255)]
+    id: String,
+    /// Our `producer`.
+    #[schema(min_length = 1, max_length = 255)]
+    source: String,
+    #[schema(min_length = 1, max_length = 255)]
+    r#type: String,
+    /// Our `payload`.
+    #[schema(schema_with = any_object)]
+    data: Value,
+    /// Our `occurred_at`.
+    #[schema(schema_with = optional_moment)]
+    time: Option<Value>,
 }
 
 /// Several events; each stands for itself.
@@ -75,7 +107,7 @@ pub(in crate::api) struct NotificationBody {
     content: Option<String>,
     /// What the template sees. `email`, `phone`, `slack` and `webhook` are addresses for this send
     /// only; a mail takes `cc`, `bcc`, `reply_to` and `attachments` from here.
-    #[schema(schema_with = any_object)]
+    #[schema(schema_with = optional_any_object)]
     data: Option<Value>,
     /// A BCP 47 language, such as `ru` or `pt-BR`.
     #[schema(nullable, min_length = 1, max_length = 255)]
@@ -85,10 +117,10 @@ pub(in crate::api) struct NotificationBody {
     #[schema(nullable)]
     priority: Option<PriorityAsked>,
     /// Not before this moment, which must lie within the retention.
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     send_at: Option<Value>,
     /// Not after this moment: what is still waiting becomes `expired`.
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     expires_at: Option<Value>,
     /// Direct sends with the same key count as one for 24 hours.
     #[schema(nullable, min_length = 1, max_length = 255)]
@@ -137,10 +169,10 @@ pub(in crate::api) struct ReplayBody {
     #[schema(nullable, min_length = 1, max_length = 255)]
     error: Option<String>,
     /// Died at this moment or later.
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     since: Option<Value>,
     /// Died before this moment.
-    #[schema(schema_with = moment)]
+    #[schema(schema_with = optional_moment)]
     until: Option<Value>,
     /// Only count them.
     #[schema(nullable)]

@@ -8,7 +8,7 @@
 
 pub(super) mod bodies;
 pub(super) mod people;
-mod problems;
+pub(super) mod problems;
 pub(super) mod reader;
 pub(super) mod words;
 
@@ -107,6 +107,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
                 .to_vec(),
         );
     }
+    problems::fill(&mut operation.responses);
     let has_body = operation.request_body.is_some();
     let has_query = operation.parameters.iter().flatten().any(|parameter| {
         matches!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::words::{ChannelAsked, PriorityAsked, SeverityWord, any_object};
+use super::words::{ChannelAsked, PriorityAsked, SeverityWord, optional_any_object};
 
 /// What a user wants to be told, and how. Every field may be missing.
 #[derive(ToSchema)]
@@ -65,7 +65,10 @@ pub(in crate::api) struct CategoryWishBody {
     #[schema(nullable)]
     min_priority: Option<PriorityAsked>,
     /// `defer`, `digest`, `drop` or `deliver`.
-    #[schema(nullable, pattern = "^(?i)(defer|digest|drop|deliver)$")]
+    #[schema(
+        nullable,
+        pattern = "^[Dd][Ee][Ff][Ee][Rr]$|^[Dd][Ii][Gg][Ee][Ss][Tt]$|^[Dd][Rr][Oo][Pp]$|^[Dd][Ee][Ll][Ii][Vv][Ee][Rr]$"
+    )]
     quiet_hours: Option<String>,
 }
 
@@ -126,7 +129,7 @@ pub(in crate::api) struct UserBody {
     #[schema(nullable, max_items = 200)]
     groups: Option<Vec<String>>,
     /// What templates see as `user.data`.
-    #[schema(schema_with = any_object)]
+    #[schema(schema_with = optional_any_object)]
     data: Option<Value>,
 }
 

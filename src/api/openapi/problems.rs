@@ -3,12 +3,12 @@
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::response::{Response, ResponseBuilder, Responses};
-use utoipa::openapi::{Components, ContentBuilder, Ref, RefOr};
+use utoipa::openapi::{Components, Content, ContentBuilder, Ref, RefOr};
 
 /// A refusal (RFC 9457).
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only described; `ApiError` writes the real one")]
-struct Problem {
+pub(in crate::api) struct Problem {
     /// Stable; made for programs.
     #[schema(example = "urn:postrider:problem:invalid")]
     r#type: String,
@@ -30,6 +30,8 @@ struct FieldProblem {
     pointer: String,
     detail: String,
 }
+
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Status, name among the components, what it means, its `type`, title and an example of a detail.
 type Described = (
@@ -186,7 +188,14 @@ pub(super) fn describe(components: &mut Components) {
     }
 }
 
-fn response((status, _, meaning, kind, title, detail): Described) -> Response {
+fn response(described: Described) -> Response {
+    ResponseBuilder::new()
+        .description(described.2)
+        .content(MEDIA_TYPE, content(described))
+        .build()
+}
+
+fn content((status, _, _, kind, title, detail): Described) -> Content {
     let mut example = json!({
         "type": format!("urn:postrider:problem:{kind}"),
         "title": title,
@@ -196,13 +205,9 @@ fn response((status, _, meaning, kind, title, detail): Described) -> Response {
     if status == 422 {
         example["errors"] = json!([{"pointer": "/payload", "detail": "must be an object"}]);
     }
-    let content = ContentBuilder::new()
+    ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("Problem")))
         .example(Some(example))
-        .build();
-    ResponseBuilder::new()
-        .description(meaning)
-        .content("application/problem+json", content)
         .build()
 }
 
@@ -213,5 +218,21 @@ pub(super) fn refer(responses: &mut Responses, status: u16) {
             .responses
             .entry(status.to_string())
             .or_insert_with(|| RefOr::Ref(Ref::from_response_name(*name)));
+    }
+}
+
+/// Gives the refusals that an operation describes itself the body that all have.
+pub(super) fn fill(responses: &mut Responses) {
+    for (status, response) in &mut responses.responses {
+        let described = PROBLEMS
+            .iter()
+            .find(|problem| problem.0.to_string() == *status);
+        if let (Some(described), RefOr::T(response)) = (described, response)
+            && response.content.is_empty()
+        {
+            response
+                .content
+                .insert(MEDIA_TYPE.to_owned(), RefOr::T(content(*described)));
+        }
     }
 }

@@ -56,8 +56,17 @@ words! {
 
 /// A moment: RFC 3339, UTC, with `Z`.
 pub(crate) fn moment() -> RefOr<Schema> {
+    time(SchemaType::new(Type::String))
+}
+
+/// A moment, or null for none.
+pub(crate) fn optional_moment() -> RefOr<Schema> {
+    time(SchemaType::from_iter([Type::String, Type::Null]))
+}
+
+fn time(schema_type: SchemaType) -> RefOr<Schema> {
     let object = ObjectBuilder::new()
-        .schema_type(SchemaType::new(Type::String))
+        .schema_type(schema_type)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
         .examples(["2026-11-21T09:00:00.000Z"]);
     RefOr::T(Schema::Object(object.build()))
@@ -65,8 +74,17 @@ pub(crate) fn moment() -> RefOr<Schema> {
 
 /// An object of any shape.
 pub(crate) fn any_object() -> RefOr<Schema> {
+    free(SchemaType::new(Type::Object))
+}
+
+/// An object of any shape, or null for none.
+pub(crate) fn optional_any_object() -> RefOr<Schema> {
+    free(SchemaType::from_iter([Type::Object, Type::Null]))
+}
+
+fn free(schema_type: SchemaType) -> RefOr<Schema> {
     let object = ObjectBuilder::new()
-        .schema_type(SchemaType::new(Type::Object))
+        .schema_type(schema_type)
         .additional_properties(Some(
             utoipa::openapi::schema::AdditionalProperties::FreeForm(true),
         ));

@@ -158,10 +158,16 @@ pub(crate) async fn healthy(address: SocketAddr) {
 /// A loopback address that stays ours while its process is dead: below the range from which
 /// outgoing connections take their ports.
 pub(crate) fn free_address() -> SocketAddr {
+    free_addresses()[0]
+}
+
+/// Two of them, for two processes.
+pub(crate) fn free_addresses() -> [SocketAddr; 2] {
     let mut rng = StdRng::seed_from_u64(u64::from(std::process::id()));
     let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
-    (0..100)
+    let mut free = (0..100)
         .map(|_| SocketAddr::from(([127, 0, 0, 1], rng.random_range(20_000..32_000))))
-        .find(is_free)
-        .expect("one of a hundred ports is free")
+        .filter(is_free);
+    let two = free.next().zip(free.next());
+    two.expect("two of a hundred ports are free").into()
 }

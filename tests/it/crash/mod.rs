@@ -5,6 +5,7 @@
 //! | [`storm`] | workers, the front and Postgres die under load; nothing is lost or done twice |
 //! | [`takeover`] | a killed worker's jobs run elsewhere within five seconds |
 //! | [`cut_off`] | a worker that lives behind a dead connection acts on nothing |
+//! | [`replay`] | dead letters are replayed once, whoever of those that run the replay dies |
 //! | [`leak`] | what is logged meanwhile tells nothing about anybody |
 //!
 //! The others are tools: [`cluster`] is a Postgres that may be stopped, [`fleet`] the processes of a
@@ -17,6 +18,7 @@ mod cut_off;
 pub(crate) mod fleet;
 mod leak;
 pub(crate) mod load;
+mod replay;
 mod storm;
 mod takeover;
 mod valve;

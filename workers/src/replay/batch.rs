@@ -371,17 +371,18 @@ async fn reopen(
             steps: vec![TraceStep::new("replay", "replayed", reason).with_detail(detail)],
         });
     }
+    apply(db, &effects).await.map_err(ReplayError::Queue)?;
     let write = async {
-        if !deliveries.is_empty() {
-            reopen_deliveries(db, &deliveries, now).await?;
-        }
+        lift_expiry(db, &expired, now).await?;
         if !sends.is_empty() {
             reopen_notifications(db, &sends, now).await?;
         }
-        lift_expiry(db, &expired, now).await?;
-        replays::reopen_replays(db, &runs, now).await
+        replays::reopen_replays(db, &runs, now).await?;
+        // Last, because it counts: the rows of the counts are everybody's.
+        if !deliveries.is_empty() {
+            reopen_deliveries(db, &deliveries, now).await?;
+        }
+        Ok(())
     };
-    write.await.map_err(ReplayError::Store)?;
-    apply(db, &effects).await.map_err(ReplayError::Queue)?;
-    Ok(())
+    write.await.map_err(ReplayError::Store)
 }

@@ -30,8 +30,9 @@ pub use self::batch::{Advanced, Step, advance};
 pub use self::request::{Begun, Request, begin, cancel};
 use crate::queues;
 
-/// Batches of one run: about a second of work. A node that stops waits for it.
-const BATCHES_PER_RUN_MAX: usize = 20;
+/// Batches of one run: less than a second of work. A node that stops waits for it, and a run whose
+/// process dies five times is buried, so that it had better be over soon.
+const BATCHES_PER_RUN_MAX: usize = 4;
 
 /// Payload of a `replay` job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,17 @@ pub enum ReplayError {
     /// Written by another version.
     #[error("the filter of the replay cannot be read")]
     Filter(#[source] serde_json::Error),
+}
+
+impl ReplayError {
+    /// Whether the same batch may succeed when it is tried again.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Queue(error) => queue::is_passing(error),
+            Self::Store(error) => error.is_transient(),
+            Self::Filter(_) => false,
+        }
+    }
 }
 
 /// What the handler runs batches with.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::{ReplayId, ReplayState, TenantId};
 use queue::dead_letter::DeadLetterFilter;
 use queue::{Clock, Job, control};
+use serde_json::{Value, json};
 use store::Connection;
 use store::replays::{self, Locked, NewReplay};
 
@@ -22,6 +23,23 @@ pub struct Request {
     pub include_expired: bool,
     /// Who asks.
     pub actor: String,
+}
+
+impl Request {
+    /// What the audit keeps of it. Not the words that errors are searched for: they may quote
+    /// somebody's address.
+    pub fn audited(&self, matched: i64) -> Value {
+        let filter = DeadLetterFilter {
+            error: self.filter.error.as_ref().map(|_| "…".to_owned()),
+            ..self.filter.clone()
+        };
+        json!({
+            "matched": matched,
+            "filter": filter,
+            "rate": self.rate,
+            "include_expired": self.include_expired,
+        })
+    }
 }
 
 /// A replay that has begun once the transaction is committed.

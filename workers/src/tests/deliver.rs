@@ -252,17 +252,22 @@ async fn a_delivery_without_a_message_fails_instead_of_sending_nothing() {
 
 #[tokio::test]
 async fn what_has_expired_is_not_sent() {
-    let provider = Arc::new(Scripted::accepting());
-    let row = ToDeliver {
-        expires_at: Some(now()),
-        ..to_send(Channel::Email)
-    };
+    // In-app too, and whatever became of an earlier run.
+    for channel in Channel::ALL {
+        for lease in [lease(), uncertain_lease()] {
+            let provider = Arc::new(Scripted::accepting());
+            let row = ToDeliver {
+                expires_at: Some(now()),
+                ..to_send(channel)
+            };
 
-    let outcome = deliver(&row, &provider, lease()).await;
+            let outcome = deliver(&row, &provider, lease).await;
 
-    assert_eq!(outcome.ending, Ending::Complete);
-    assert_eq!(statuses(&outcome), [Status::Expired]);
-    assert!(provider.given().is_empty());
+            assert_eq!(outcome.ending, Ending::Complete, "{channel}");
+            assert_eq!(statuses(&outcome), [Status::Expired], "{channel}");
+            assert!(provider.given().is_empty(), "{channel}");
+        }
+    }
 }
 
 #[tokio::test]

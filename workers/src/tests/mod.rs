@@ -97,6 +97,8 @@ fn to_render(channel: Channel) -> ToRender {
         expires_at: None,
         data: Some(json!({})),
         event: None,
+        is_test: false,
+        wishes: None,
         is_sole: true,
     }
 }

@@ -148,3 +148,31 @@ async fn what_has_expired_or_was_cancelled_is_not_rendered() {
     let outcome = rendered(&cancelled).await;
     assert!(outcome.effects.is_empty() && outcome.jobs.is_empty());
 }
+
+/// Of what waited for its `send_at` the user's present wishes are loaded; routing asked long ago.
+#[tokio::test]
+async fn what_was_turned_off_while_a_send_waited_is_suppressed() {
+    let off = json!({"channels": {"email": {"enabled": false}}});
+    let wishes = Some(domain::Preferences::parse(off).unwrap());
+    let waited = ToRender {
+        content: Some("Hi".into()),
+        wishes,
+        ..to_render(Channel::Email)
+    };
+    let test = ToRender {
+        is_test: true,
+        ..waited.clone()
+    };
+
+    let outcome = rendered(&waited).await;
+    let tested = rendered(&test).await;
+
+    assert_eq!(statuses(&outcome), [Status::Suppressed]);
+    assert!(outcome.jobs.is_empty());
+    let steps = outcome.effects.iter().find_map(|effect| match effect {
+        Effect::Traced { steps, .. } => Some(steps),
+        _ => None,
+    });
+    assert_eq!(steps.unwrap()[0].detail["row"], "/channels/email/enabled");
+    assert_eq!(tested.jobs.len(), 1);
+}

@@ -238,3 +238,63 @@ async fn what_a_user_does_not_want_ends_as_suppressed_and_the_trace_names_the_ro
     assert_eq!(step.decision, "suppressed");
     assert_eq!(step.detail["row"], "/categories/trading/channels");
 }
+
+#[tokio::test]
+async fn what_the_user_turns_off_while_it_waits_for_its_send_at_is_not_sent() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let cx = context(Channels::new());
+    store::partitions::ensure(&mut connection, now())
+        .await
+        .unwrap();
+    let (tenant, ada) = ("default".into(), "ada".into());
+    let send = |send_at| NewNotification {
+        id: NotificationId::at(now()),
+        tenant_id: "default".into(),
+        user_id: "ada".into(),
+        event_id: None,
+        created_at: now(),
+        send_at,
+        expires_at: None,
+        kind: "notification".into(),
+        category: None,
+        priority: Priority::Normal,
+        status: Status::Pending,
+        template: None,
+        locale: None,
+        subject: None,
+        content: Some("World".into()),
+        channels: Some(vec![Channel::InApp]),
+        data: None,
+        delivery_count: 0,
+        is_test: false,
+        bypass_quiet_hours: false,
+    };
+    let sends = [send(Some(now() + TimeDelta::days(1))), send(None)];
+    insert_notifications(&mut connection, &sends).await.unwrap();
+    let mut renders = Vec::new();
+    for sent in &sends {
+        let payload = Route::Notification {
+            notification_id: sent.id,
+        };
+        let job = NewJob::new(queue::JobId::at(now()), "route", &payload);
+        let outcome = run(&job, &mut connection, &cx).await;
+        apply(&mut connection, &outcome.effects).await.unwrap();
+        renders.extend(outcome.jobs);
+    }
+
+    let off = domain::Preferences::parse(json!({"enabled": false})).unwrap();
+    store::preferences::upsert_preferences(&mut connection, &tenant, &ada, &off, now())
+        .await
+        .unwrap();
+    for job in renders {
+        run_to_the_end(job, &mut connection, &cx).await;
+    }
+
+    let mut ends = Vec::new();
+    for sent in &sends {
+        let stored = notifications::find_notification(&mut connection, &tenant, sent.id).await;
+        ends.push(stored.unwrap().unwrap().status);
+    }
+    assert_eq!(ends, [Status::Suppressed, Status::Delivered]);
+}

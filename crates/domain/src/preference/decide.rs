@@ -19,8 +19,12 @@
 //! **Fallbacks** are judged like any channel ([`Preferences::permit`]): one that is off is not
 //! fallen back to.
 
+use std::fmt;
+
+use serde_json::json;
+
 use super::Preferences;
-use crate::{Channel, Priority, Severity};
+use crate::{Channel, Priority, Severity, TraceStep};
 
 /// What a notification is about, as far as preferences ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +65,25 @@ pub struct Permitted {
     pub chain: Chain,
     /// What was left out, in the same order.
     pub left_out: Vec<(Channel, Suppression)>,
+}
+
+impl Suppression {
+    fn by(row: impl Into<String>, reason: &'static str) -> Self {
+        let row = row.into();
+        Self { row, reason }
+    }
+
+    /// The decision for the trace, taken in `step` about `channel`.
+    pub fn step(&self, step: &str, channel: Channel) -> TraceStep {
+        TraceStep::new(step, "suppressed", self.reason)
+            .with_detail(json!({"channel": channel, "row": self.row}))
+    }
+}
+
+impl fmt::Display for Suppression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.row)
+    }
 }
 
 impl Matter<'_> {
@@ -106,31 +129,34 @@ impl Preferences {
     /// The first row that turns the channel or the category off: what nothing passes.
     fn opt_out(&self, channel: Channel, category: Option<&str>) -> Option<Suppression> {
         if !self.enabled {
-            return suppressed("/enabled", "the user has turned notifications off");
+            return Some(Suppression::by(
+                "/enabled",
+                "the user has turned notifications off",
+            ));
         }
         let about_channel = self.channels.get(&channel);
         if about_channel.is_some_and(|said| !said.enabled) {
-            return suppressed(
+            return Some(Suppression::by(
                 format!("/channels/{channel}/enabled"),
                 "the user has turned the channel off",
-            );
+            ));
         }
         let (name, said) = self.categories.get_key_value(category?)?;
         if !said.enabled {
-            return suppressed(
+            return Some(Suppression::by(
                 row_of(name, "enabled"),
                 "the user has turned the category off",
-            );
+            ));
         }
         if said
             .channels
             .as_ref()
             .is_some_and(|only| !only.contains(&channel))
         {
-            return suppressed(
+            return Some(Suppression::by(
                 row_of(name, "channels"),
                 "the user does not want the category over this channel",
-            );
+            ));
         }
         None
     }
@@ -146,21 +172,19 @@ impl Preferences {
                 .min_priority
                 .is_some_and(|min| urgency < min.to_severity())
         {
-            return suppressed(
+            return Some(Suppression::by(
                 row_of(name, "min_priority"),
                 "it is less urgent than the user wants of the category",
-            );
+            ));
         }
         if self.min_severity.is_some_and(|min| urgency < min) {
-            return suppressed("/min_severity", "it is less severe than the user wants");
+            return Some(Suppression::by(
+                "/min_severity",
+                "it is less severe than the user wants",
+            ));
         }
         None
     }
-}
-
-fn suppressed(row: impl Into<String>, reason: &'static str) -> Option<Suppression> {
-    let row = row.into();
-    Some(Suppression { row, reason })
 }
 
 fn row_of(category: &str, field: &str) -> String {

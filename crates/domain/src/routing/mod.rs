@@ -264,12 +264,8 @@ fn suppress(
     suppression: &Suppression,
     steps: &mut Vec<TraceStep>,
 ) -> PlannedDelivery {
-    let Suppression { row, reason } = suppression;
-    steps.push(
-        TraceStep::new(STEP, "suppressed", *reason)
-            .with_detail(json!({"channel": channel, "row": row})),
-    );
-    PlannedDelivery::ended(channel, Status::Suppressed, format!("{reason}: {row}"))
+    steps.push(suppression.step(STEP, channel));
+    PlannedDelivery::ended(channel, Status::Suppressed, suppression.to_string())
 }
 
 /// Says of a test what would have become of it in earnest.

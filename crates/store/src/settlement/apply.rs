@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
+use domain::{AttemptStatus, Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
 use sqlx::PgConnection;
 
 use super::count::{self, Known};
@@ -20,6 +20,12 @@ pub struct Applied {
     pub arrivals: Vec<(TenantId, UserId)>,
     /// Status changes of deliveries, in effect order.
     pub moves: Vec<StatusMove>,
+    /// Attempts that were recorded.
+    pub attempts: Vec<(Channel, AttemptStatus)>,
+    /// Notifications whose deliveries were planned.
+    pub routed: u64,
+    /// Channels of deliveries that had nowhere to go when they were planned.
+    pub hopeless: Vec<Channel>,
 }
 
 /// A delivery that has come to another status.
@@ -28,7 +34,10 @@ pub struct StatusMove {
     pub delivery_id: DeliveryId,
     pub notification_id: NotificationId,
     pub channel: Channel,
+    /// Where it stood before.
+    pub from: Status,
     pub status: Status,
+    pub at: DateTime<Utc>,
 }
 
 /// What a settlement keeps to, beside its effects.
@@ -78,9 +87,19 @@ pub async fn apply_within<'a>(
     traces::insert_rows(connection, &sorted.traces).await?;
     write::rendered(connection, &mut sorted.rendered).await?;
     replays::end_running(connection, &sorted.ended_replays).await?;
+    let routed = emitted.len() as u64;
+    let planned = sorted.deliveries.iter();
+    let hopeless = planned
+        .filter(|delivery| delivery.status == Status::Failed)
+        .map(|delivery| delivery.channel)
+        .collect();
     if sorted.changes.is_empty() {
         count::write(connection, known, &sorted, &emitted, None).await?;
-        return Ok(Applied::default());
+        return Ok(Applied {
+            routed,
+            hopeless,
+            ..Applied::default()
+        });
     }
 
     let locked = write::lock_deliveries(connection, &sorted.changed_ids()).await?;
@@ -108,11 +127,22 @@ pub async fn apply_within<'a>(
         delivery_id: moved.delivery_id,
         notification_id: moved.notification_id,
         channel: moved.channel,
+        from: moved.from,
         status: moved.status,
+        at: moved.at,
+    });
+    let moves = moves.collect();
+    let attempts = attempts.iter();
+    let attempts = attempts.filter_map(|attempt| {
+        let channel = deliveries.channel_of(attempt.delivery_id)?;
+        Some((channel, attempt.status))
     });
     Ok(Applied {
         arrivals,
-        moves: moves.collect(),
+        moves,
+        attempts: attempts.collect(),
+        routed,
+        hopeless,
     })
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Routed<'a> {
     pub(super) id: NotificationId,
     pub(super) status: Status,
     pub(super) delivery_count: u16,
+    pub(super) category: Option<&'a str>,
     pub(super) locale: Option<&'a str>,
 }
 
@@ -84,12 +85,14 @@ impl<'a> Sorted<'a> {
                     id,
                     status,
                     delivery_count,
+                    category,
                     locale,
                 } => {
                     sorted.routed.push(Routed {
                         id: *id,
                         status: *status,
                         delivery_count: *delivery_count,
+                        category: category.as_deref(),
                         locale: locale.as_deref(),
                     });
                 }
@@ -217,6 +220,7 @@ pub(super) struct Moved {
     pub(super) delivery_id: DeliveryId,
     pub(super) notification_id: NotificationId,
     pub(super) channel: Channel,
+    pub(super) from: Status,
     pub(super) status: Status,
     pub(super) at: DateTime<Utc>,
     pub(super) is_sole: bool,
@@ -260,7 +264,7 @@ impl<'a> Deliveries<'a> {
         match *change {
             Change::Moved(moved) => {
                 if row.status.can_become(moved.status) {
-                    row.status = moved.status;
+                    let from = std::mem::replace(&mut row.status, moved.status);
                     row.provider = moved.provider.as_deref().or(row.provider);
                     row.error = moved.error.as_deref();
                     row.is_moved = true;
@@ -270,6 +274,7 @@ impl<'a> Deliveries<'a> {
                         delivery_id: row.id,
                         notification_id: row.notification_id,
                         channel: row.channel,
+                        from,
                         status: moved.status,
                         at: moved.at,
                         is_sole: moved.is_sole,
@@ -278,7 +283,7 @@ impl<'a> Deliveries<'a> {
             }
             Change::Arrived(arrival) => {
                 if row.status.can_become(Status::Delivered) {
-                    row.status = Status::Delivered;
+                    let from = std::mem::replace(&mut row.status, Status::Delivered);
                     row.provider = Some(domain::Channel::InApp.as_str());
                     row.error = None;
                     row.is_moved = true;
@@ -290,6 +295,7 @@ impl<'a> Deliveries<'a> {
                         delivery_id: row.id,
                         notification_id: row.notification_id,
                         channel: row.channel,
+                        from,
                         status: Status::Delivered,
                         at: arrival.at,
                         is_sole: arrival.is_sole,
@@ -315,6 +321,12 @@ impl<'a> Deliveries<'a> {
         {
             row.seq = Some(seq);
         }
+    }
+
+    /// The channel of a delivery that was locked.
+    pub(super) fn channel_of(&self, id: DeliveryId) -> Option<Channel> {
+        let place = self.places.get(&id)?;
+        self.rows.get(*place).map(|row| row.channel)
     }
 
     pub(super) fn moved(&self) -> Vec<&DeliveryRow<'a>> {

@@ -24,16 +24,18 @@ pub(super) async fn routed(
     let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
     let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
+    let categories: Vec<_> = routed.iter().map(|row| row.category).collect();
     let locales: Vec<_> = routed.iter().map(|row| row.locale).collect();
     let rows = sqlx::query!(
         r#"
         update notifications as notification
         set status = routed.status,
             delivery_count = routed.delivery_count,
+            category = coalesce(notification.category, routed.category),
             locale = coalesce(notification.locale, routed.locale),
             updated_at = now()
-        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[])
-            as routed (id, status, delivery_count, locale)
+        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[])
+            as routed (id, status, delivery_count, category, locale)
         where notification.id = routed.id
           and notification.status = 'pending'
         returning notification.id, notification.tenant_id, notification.priority,
@@ -42,6 +44,7 @@ pub(super) async fn routed(
         &ids,
         &statuses as &[&str],
         &counts,
+        &categories as &[Option<&str>],
         &locales as &[Option<&str>],
     )
     .fetch_all(connection)

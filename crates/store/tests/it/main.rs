@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod connect;
+mod erase;
 mod events;
 mod history;
 mod inbox;
@@ -20,3 +21,4 @@ mod reading;
 mod settlement;
 mod siblings;
 mod stats;
+mod topics;

@@ -4,6 +4,8 @@
 //! it might do.
 
 use domain::Channel;
+use store::recipients::list_recipients;
+use store::users::{UserFilter, list_users};
 use store::{Connection, Effect};
 
 use crate::kit::{Kit, rendered};
@@ -80,4 +82,76 @@ async fn settlements_look_rows_up_by_key_and_update_them_in_place() {
             "{counters:?}"
         );
     }
+}
+
+/// What a transaction has read from an index of `users`, `preferences` or `topic_members`.
+async fn index_scans(connection: &mut Connection, index: &str) -> i64 {
+    sqlx::query_scalar(
+        "select coalesce(sum(pg_stat_get_xact_numscans(indexrelid)), 0)::bigint
+         from pg_stat_user_indexes where indexrelname = $1",
+    )
+    .bind(index)
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
+/// One trader and one Londoner among many; recipients by the hundred.
+#[tokio::test]
+async fn people_are_looked_up_by_key_by_role_and_by_group() {
+    let kit = Kit::create().await;
+    let mut connection = kit.store.acquire().await.unwrap();
+    sqlx::raw_sql(
+        "insert into users (tenant_id, user_id, roles, groups)
+         select 'default', 'u' || n, case when n = 7 then '{trader}' else '{clerk}' end::text[],
+                case when n = 8 then '{london}' else '{}' end::text[]
+         from generate_series(1, 20000) as n;
+         insert into preferences (tenant_id, user_id, body)
+         select 'default', 'u' || n, '{}' from generate_series(1, 20000) as n;
+         analyze users; analyze preferences;",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+    drop(connection);
+    let mut tx = kit.store.begin().await.unwrap();
+    let tenant = domain::TenantId::default();
+
+    for (filter, index) in [
+        (
+            UserFilter {
+                role: Some("trader".into()),
+                group: None,
+            },
+            "users_roles_idx",
+        ),
+        (
+            UserFilter {
+                role: None,
+                group: Some("london".into()),
+            },
+            "users_groups_idx",
+        ),
+    ] {
+        let found = list_users(&mut tx, &tenant, &filter, None, 51)
+            .await
+            .unwrap();
+        assert_eq!(found.len(), 1, "{filter:?}");
+        assert_eq!(index_scans(&mut tx, index).await, 1, "{index}");
+    }
+    let ids: Vec<_> = (1..=300)
+        .map(|n| domain::UserId::from(format!("u{n}")))
+        .collect();
+    let wanted: Vec<_> = ids.iter().map(|id| (&tenant, id)).collect();
+    let found = list_recipients(&mut tx, &wanted).await.unwrap();
+
+    assert_eq!(found.len(), 300);
+    let seq_scans: i64 = sqlx::query_scalar(
+        "select sum(seq_scan)::bigint from pg_stat_xact_user_tables
+         where relname in ('users', 'preferences')",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap();
+    assert_eq!(seq_scans, 0);
 }

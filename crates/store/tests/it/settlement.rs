@@ -242,6 +242,7 @@ async fn a_direct_send_is_routed_once() {
         id,
         status,
         delivery_count: 1,
+        category: None,
         locale: None,
     };
 

@@ -1,0 +1,146 @@
+//! A replay of many dead letters whose runners are killed one after the other.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use store::{Store, StoreOptions};
+use testkit::{TestDatabase, eventually};
+
+use super::books::count;
+use super::cluster::Scratch;
+use super::fleet::{Role, work};
+
+/// Dead letters.
+const LETTERS: i64 = 20_000;
+
+/// Workers killed, after the command line.
+const BLOWS: i64 = 5;
+
+/// How long a runner may take to get so far, a takeover included, on a machine that does other
+/// things as well.
+const PART_MAX: Duration = Duration::from_secs(60);
+
+/// Failed mails and their dead `deliver` jobs. Ids are those of this moment: the partitions exist.
+async fn bury(pool: &PgPool, letters: i64) {
+    sqlx::query(
+        "with planned as (
+             select n, now() - make_interval(secs => 1 + n / 100) as at,
+                    made || lpad(to_hex(3 * n), 12, '0') as notification_id,
+                    made || lpad(to_hex(3 * n + 1), 12, '0') as id,
+                    made || lpad(to_hex(3 * n + 2), 12, '0') as job_id
+             from generate_series(1, $1) as n,
+                  (select regexp_replace(
+                       lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0'),
+                       '(.{8})(.{4})', '\\1-\\2-7000-8000-') as made) as prefix
+         ), notification as (
+             insert into notifications (id, created_at, tenant_id, user_id, type, status,
+                                        delivery_count)
+             select notification_id::uuid, at, 'default', 'u' || n % 97, 'notification', 'failed', 1
+             from planned
+         ), delivery as (
+             insert into deliveries (id, notification_id, created_at, tenant_id, user_id, channel,
+                                     status, address, error, message)
+             select id::uuid, notification_id::uuid, at, 'default', 'u' || n % 97, 'email', 'failed',
+                    'ada@example.com', 'refused', '{\"body\": \"Moin\"}'
+             from planned
+         )
+         insert into queue.dead_letters (job_id, enqueued_at, died_at, priority, lane, attempt,
+             failures, max_attempts, crashes, queue, kind, reason, payload, errors)
+         select job_id::uuid, at, at, 2, n % 32, 1, 1, 8, 0, 'email', 'deliver', 'permanent',
+                jsonb_build_object('delivery_id', id), '[]'
+         from planned",
+    )
+    .bind(letters)
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+/// Waits until so many are replayed, and the replay still runs.
+async fn replayed(pool: &PgPool, letters: i64) {
+    eventually(PART_MAX, async || {
+        count(
+            pool,
+            "select coalesce(sum(replayed), 0)::bigint from replays",
+        )
+        .await
+            >= letters
+    })
+    .await;
+    let running = count(pool, "select count(*) from replays where state = 'running'").await;
+    assert_eq!(running, 1, "it was over before the blow");
+}
+
+#[tokio::test]
+async fn every_letter_is_replayed_once_whoever_dies_meanwhile() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool().await;
+    let store = Store::connect(database.url(), &StoreOptions::default()).await;
+    store.unwrap().migrate(chrono::Utc::now()).await.unwrap();
+    bury(&pool, LETTERS).await;
+    let scratch = Scratch::new("replay");
+    let dir = scratch.path();
+    let retries = ["work", "--queues", "retry"];
+    let mut runners: Vec<Role> = vec![Role::new("operator", &["dead-letters", "replay"], dir)];
+    runners.extend((0..=BLOWS).map(|n| Role::new(&format!("worker-{n}"), &retries, dir)));
+
+    // The first is a command line without workers, the others are workers that have to take over.
+    for (n, runner) in (0..).zip(runners) {
+        let mut runner = runner.set("DATABASE_URL", database.url()).started();
+        if n <= BLOWS {
+            replayed(&pool, n * LETTERS / (BLOWS + 2) + 1).await;
+            runner.kill().await;
+            continue;
+        }
+        eventually(PART_MAX, async || {
+            count(&pool, "select count(*) from replays where state = 'done'").await == 1
+        })
+        .await;
+        runner.signal("TERM").await;
+        assert_eq!(runner.ended(PART_MAX).await.code(), Some(0));
+    }
+
+    for (what, expected, statement) in [
+        ("left dead", 0, "select count(*) from queue.dead_letters"),
+        (
+            "open",
+            LETTERS,
+            "select count(*) from queue.jobs where queue = 'email'",
+        ),
+        (
+            "other jobs",
+            0,
+            "select count(*) from queue.jobs where queue <> 'email'",
+        ),
+        ("counted", LETTERS, "select replayed from replays"),
+        (
+            "recorded",
+            LETTERS,
+            "select count(*) from replay_items where result = 'replayed'",
+        ),
+        (
+            "replayed once, as their traces say",
+            LETTERS,
+            "select count(*) from (select subject_id from traces group by 1 having count(*) = 1) as x",
+        ),
+        (
+            "opened for their job",
+            LETTERS,
+            "select count(*) from deliveries join queue.jobs using (job_id)
+             where status = 'queued' and attempt = 1",
+        ),
+    ] {
+        assert_eq!(count(&pool, statement).await, expected, "{what}");
+    }
+
+    let outbox = work("outbox", database.url(), dir).set("POSTRIDER__WORK__OUTBOX", "true");
+    let mut outbox = outbox.started();
+    eventually(PART_MAX, async || {
+        count(&pool, "select count(*) from queue.jobs").await == 0
+    })
+    .await;
+    let sent = "select count(*) from attempts where status = 'sent' and number = 1";
+    assert_eq!(count(&pool, sent).await, LETTERS);
+    assert_eq!(count(&pool, "select count(*) from attempts").await, LETTERS);
+    outbox.assert_runs();
+}

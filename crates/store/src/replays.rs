@@ -371,3 +371,48 @@ pub async fn reopen_replays(
     .map_err(during("reopen replays"))?;
     Ok(())
 }
+
+/// Most items that one call of [`prune`] removes.
+const PRUNED_MAX: i64 = 10_000;
+
+/// Removes a replay that ended before `cutoff`, or so many of its items, and answers how many rows.
+/// Ask again while it answers any. One that failed stays: it can be made to go on.
+pub async fn prune(
+    connection: &mut PgConnection,
+    cutoff: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let removed = sqlx::query_scalar!(
+        r#"
+        with over as materialized (
+            select replay_id
+            from replays
+            where state in ('done', 'cancelled') and finished_at < $1
+            order by replay_id
+            limit 1
+            for update skip locked
+        ), items as materialized (
+            select item.replay_id, item.job_id
+            from over
+            join replay_items as item on item.replay_id = over.replay_id
+            limit $2
+        ), removed as (
+            delete from replay_items as item
+            using items
+            where item.replay_id = items.replay_id and item.job_id = items.job_id
+            returning item.job_id
+        ), ended as (
+            delete from replays as replay
+            using over
+            where replay.replay_id = over.replay_id and (select count(*) from items) < $2
+            returning replay.replay_id
+        )
+        select (select count(*) from removed) + (select count(*) from ended) as "count!"
+        "#,
+        cutoff,
+        PRUNED_MAX,
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(during("remove old replays"))?;
+    Ok(removed.cast_unsigned())
+}

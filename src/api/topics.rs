@@ -18,7 +18,6 @@ use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
 use super::once::{self, Begun, PostBody};
 use super::openapi::people::{MembersBody, TopicBody};
-use super::openapi::problems::Problem;
 use super::page::{NamedPageQuery, Page, PageParams, PageQuery};
 use super::path::TopicPath;
 use super::query::Query;

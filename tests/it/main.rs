@@ -55,5 +55,6 @@ mod shutdown;
 mod socket;
 mod stats;
 mod terminal;
+mod tour;
 mod up;
 mod webhooks;

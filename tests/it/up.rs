@@ -10,20 +10,27 @@ use tokio::time::timeout;
 
 use crate::socket::Socket;
 
-struct Up {
+pub(crate) struct Up {
     child: Child,
-    address: String,
-    api_key: String,
-    token: String,
+    /// Of the API: `http://…/v1`.
+    pub(crate) address: String,
+    pub(crate) api_key: String,
+    pub(crate) token: String,
 }
 
 impl Up {
     /// Starts it and waits for its banner.
     async fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[]).await
+    }
+
+    /// The same with settings in its environment.
+    pub(crate) async fn start_with(data_dir: &Path, settings: &[(String, String)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_postrider"))
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .env_remove("DATABASE_URL")
+            .envs(settings.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -62,7 +69,7 @@ impl Up {
     }
 
     /// Presses Ctrl-C and answers the exit code.
-    async fn interrupt(mut self) -> Option<i32> {
+    pub(crate) async fn interrupt(mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         Command::new("kill")
             .args(["-INT", &pid])
@@ -74,7 +81,7 @@ impl Up {
     }
 }
 
-fn fresh_dir(name: &str) -> PathBuf {
+pub(crate) fn fresh_dir(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("postrider-{name}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&path));
     path

@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(page("").unwrap().len(), 50);
         assert_eq!(page("limit=2&offset=3").unwrap(), [4, 5]);
         assert_eq!(page("offset=59").unwrap(), [60]);
-        assert_eq!(page("offset=10000").unwrap(), []);
+        assert!(page("offset=10000").unwrap().is_empty());
         for bad in ["limit=0", "limit=1001", "offset=-1", "offset=10001"] {
             assert!(page(bad).is_err(), "{bad}");
         }

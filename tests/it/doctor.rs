@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::crash::cluster::Cluster;
 use crate::crash::fleet::{free_address, migrate, work};
-use crate::pgbouncer::PgBouncer;
+use testkit::PgBouncer;
 
 /// How long workers may take to start, on a machine that does other things as well.
 const BUSY_MAX: Duration = Duration::from_secs(30);

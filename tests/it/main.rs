@@ -46,7 +46,6 @@ mod once;
 mod openapi;
 mod outbox;
 mod people;
-mod pgbouncer;
 mod procfile;
 mod proxy;
 mod replay;

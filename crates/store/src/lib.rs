@@ -7,10 +7,11 @@
 //! # Reading order
 //!
 //! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
-//! [`effect`] and [`settlement`] (what jobs change), [`prepare`] (what jobs read),
-//! [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look at),
-//! [`reading`] (what they do about it), [`partitions`] and [`retention`] (months come and go), [`stats`] and
-//! [`server`] (what operators look at).
+//! [`effect`] and [`settlement`] (what jobs change), [`prepare`] and [`recipients`] (what jobs
+//! read), [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look
+//! at), [`reading`] (what they do about it), [`users`], [`preferences`] and [`topics`] (who they are
+//! and what they want), [`erase`] (how they are forgotten), [`partitions`] and [`retention`] (months
+//! come and go), [`stats`] and [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"

@@ -28,18 +28,27 @@ pub async fn list_recipients(
     }
     let tenants: Vec<_> = ids.iter().map(|(tenant, _)| tenant.as_str()).collect();
     let users: Vec<_> = ids.iter().map(|(_, user)| user.as_str()).collect();
+    // Each is looked up by key, whatever the planner thinks of the tables: hence the limits.
     let rows = sqlx::query!(
         r#"
         select wanted.tenant_id as "tenant_id!", wanted.user_id as "user_id!",
-               users.addresses as "addresses?: Json<Addresses>", users.locale as "locale?",
-               users.timezone as "timezone?", preferences.body as "body?: Document<Value>"
+               known.addresses as "addresses?: Json<Addresses>", known.locale as "locale?",
+               known.timezone as "timezone?", said.body as "body?: Document<Value>"
         from unnest($1::text[], $2::text[]) as wanted (tenant_id, user_id)
-        left join users
-            on users.tenant_id = wanted.tenant_id and users.user_id = wanted.user_id
-        left join preferences
-            on preferences.tenant_id = wanted.tenant_id
-            and preferences.user_id = wanted.user_id
-        where users.user_id is not null or preferences.user_id is not null
+        left join lateral (
+            select user_id, addresses, locale, timezone
+            from users
+            where users.tenant_id = wanted.tenant_id and users.user_id = wanted.user_id
+            limit 1
+        ) as known on true
+        left join lateral (
+            select user_id, body
+            from preferences
+            where preferences.tenant_id = wanted.tenant_id
+              and preferences.user_id = wanted.user_id
+            limit 1
+        ) as said on true
+        where known.user_id is not null or said.user_id is not null
         "#,
         &tenants as &[&str],
         &users as &[&str],

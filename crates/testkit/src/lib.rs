@@ -12,6 +12,8 @@
 
 mod database;
 mod eventually;
+mod pgbouncer;
 
 pub use database::TestDatabase;
 pub use eventually::{Observed, eventually};
+pub use pgbouncer::PgBouncer;

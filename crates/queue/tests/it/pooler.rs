@@ -1,86 +1,18 @@
 //! Behind PgBouncer in transaction mode, without a direct URL: no session lock, no LISTEN, no session
 //! settings and no prepared statements. Polling and leases decide.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::str::FromStr;
 use std::time::Duration;
 
 use queue::QueueConfig;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection};
-use testkit::eventually;
+use testkit::PgBouncer;
 
 use crate::kit::{Journal, Kit, SOON, jobs, written};
-
-/// Names a command that takes PgBouncer's arguments.
-const COMMAND_VARIABLE: &str = "POSTRIDER_TEST_PGBOUNCER";
-
-/// A pooler of its own, with fewer server connections than a node opens, so that they are shared.
-struct PgBouncer {
-    process: Child,
-    config: PathBuf,
-    url: String,
-}
-
-impl PgBouncer {
-    async fn start(kit: &Kit) -> Self {
-        let command = std::env::var(COMMAND_VARIABLE).unwrap_or_else(|_| {
-            panic!("{COMMAND_VARIABLE} is not set: run the tests with script/test")
-        });
-        let server = PgConnectOptions::from_str(kit.database.url()).unwrap();
-        let database = server.get_database().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let config = std::env::temp_dir().join(format!("{database}.ini"));
-        let text = format!(
-            "[databases]\n* = host={} port={} user={}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n",
-            server.get_host(),
-            server.get_port(),
-            server.get_username(),
-        );
-        std::fs::write(&config, text).unwrap();
-        let process = Command::new(command)
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let pooled = server.host("127.0.0.1").port(port).extra_float_digits(None);
-        let url = pooled.to_url_lossy().to_string();
-        let bouncer = Self {
-            process,
-            config,
-            url,
-        };
-        eventually(SOON, async || match pooled.connect().await {
-            Ok(connection) => connection.close().await.is_ok(),
-            Err(_) => false,
-        })
-        .await;
-        bouncer
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        let stopped = self.process.kill().and_then(|()| self.process.wait());
-        let removed = std::fs::remove_file(&self.config);
-        assert!(std::thread::panicking() || (stopped.is_ok() && removed.is_ok()));
-    }
-}
 
 #[tokio::test]
 async fn jobs_run_through_a_pooler_that_mixes_the_sessions_of_two_nodes() {
     let kit = Kit::fresh().await;
-    let bouncer = PgBouncer::start(&kit).await;
-    let node = || kit.node().pooled(bouncer.url.clone());
+    let bouncer = PgBouncer::start(&kit.database).await;
+    let node = || kit.node().pooled(bouncer.url().to_owned());
     let nodes = [
         node().start(async |n, _| written(n)).await,
         node().start(async |n, _| written(n)).await,
@@ -105,10 +37,10 @@ async fn jobs_run_through_a_pooler_that_mixes_the_sessions_of_two_nodes() {
 #[tokio::test]
 async fn without_a_lock_a_dead_node_is_taken_over_after_its_lease() {
     let kit = Kit::fresh().await;
-    let bouncer = PgBouncer::start(&kit).await;
+    let bouncer = PgBouncer::start(&kit.database).await;
     let node = || {
         kit.node()
-            .pooled(bouncer.url.clone())
+            .pooled(bouncer.url().to_owned())
             .configured(|config: &mut QueueConfig| {
                 config.fence_after = Duration::from_millis(1500);
                 config.lease_ttl = Duration::from_secs(3);

@@ -1,7 +1,9 @@
 //! Forgetting a person while others still work for them.
 
 use domain::{Channel, NotificationId, Status, TenantId, UserId};
+use serde_json::json;
 use store::erase::{ErasedPage, blank, find_page, forget};
+use store::events::{NewEvent, insert_events, list_events_by_id};
 use store::inbox::head;
 use store::notifications::find_notification;
 
@@ -91,8 +93,6 @@ async fn a_trace_keeps_its_decisions_and_loses_what_it_quotes() {
 /// An event that reached someone by a role is not about them, and others look at it.
 #[tokio::test]
 async fn an_event_loses_its_payload_if_it_names_the_person() {
-    use serde_json::json;
-    use store::events::{NewEvent, insert_events, list_events_by_id};
     let kit = Kit::create().await;
     let mut connection = kit.store.acquire().await.unwrap();
     let payloads = [

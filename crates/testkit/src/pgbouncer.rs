@@ -1,4 +1,5 @@
-//! A PgBouncer of the test's own, in transaction mode.
+//! A PgBouncer of the test's own, in transaction mode, with fewer server connections than its clients
+//! open, so that they are shared.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
-use testkit::{TestDatabase, eventually};
+
+use crate::{TestDatabase, eventually};
 
 /// Names a command that takes PgBouncer's arguments.
 const COMMAND_VARIABLE: &str = "POSTRIDER_TEST_PGBOUNCER";
@@ -16,14 +18,17 @@ const COMMAND_VARIABLE: &str = "POSTRIDER_TEST_PGBOUNCER";
 /// How long it may take to answer.
 const START_MAX: Duration = Duration::from_secs(20);
 
-pub(crate) struct PgBouncer {
+/// The pooler; it ends with this value.
+#[derive(Debug)]
+pub struct PgBouncer {
     process: Child,
     config: PathBuf,
     url: String,
 }
 
 impl PgBouncer {
-    pub(crate) async fn start(database: &TestDatabase) -> Self {
+    /// Starts one before the server of `database`, and waits until it answers.
+    pub async fn start(database: &TestDatabase) -> Self {
         let command = std::env::var(COMMAND_VARIABLE).unwrap_or_else(|_| {
             panic!("{COMMAND_VARIABLE} is not set: run the tests with script/test")
         });
@@ -62,7 +67,8 @@ impl PgBouncer {
         bouncer
     }
 
-    pub(crate) fn url(&self) -> &str {
+    /// The way to the database through it.
+    pub fn url(&self) -> &str {
         &self.url
     }
 }

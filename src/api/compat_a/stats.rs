@@ -9,6 +9,7 @@ use super::TAG;
 use crate::api::auth::Caller;
 use crate::api::body::Json;
 use crate::api::error::ApiError;
+use crate::api::openapi::words::WindowWord;
 use crate::api::query::Query;
 use crate::api::stats::{AdminStatsView, StatsView, admin, own};
 use crate::app::App;
@@ -25,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Needs the role `read`.
 #[utoipa::path(
     get, path = "/api/v1/stats", tag = TAG, operation_id = "stats_of_a",
-    params(("window" = Option<String>, Query, description = "`1h`, `24h`, `7d` or `30d`.")),
+    params(("window" = Option<WindowWord>, Query, description = "Until now.")),
     responses((status = 200, description = "The counts.", body = StatsView)),
 )]
 async fn show(
@@ -42,7 +43,7 @@ async fn show(
 /// Needs the role `admin`.
 #[utoipa::path(
     get, path = "/api/v1/admin/stats", tag = TAG, operation_id = "admin_stats_of_a",
-    params(("window" = Option<String>, Query, description = "`1h`, `24h`, `7d` or `30d`.")),
+    params(("window" = Option<WindowWord>, Query, description = "Until now.")),
     responses((status = 200, description = "The counts.", body = AdminStatsView)),
 )]
 async fn show_admin(

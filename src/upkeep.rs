@@ -1,7 +1,7 @@
 //! Upkeep: what the tables need from time to time, done by one process at a time.
 //!
-//! Months are made ahead and dropped behind, expired keys and old entries of feeds removed, counts
-//! folded into hours. Every step is a short transaction of its own under one advisory lock, so any
+//! Months are made ahead and dropped behind, expired keys, old entries of feeds and old replays
+//! removed, counts folded into hours. Every step is a short transaction of its own under one advisory lock, so any
 //! process may run this, may die in it, and leaves the rest to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
@@ -29,6 +29,8 @@ pub struct Keeping {
     pub months: Vec<Kept>,
     /// Entries of feeds.
     pub inbox: TimeDelta,
+    /// Replays that have ended.
+    pub replays: TimeDelta,
     /// Counts.
     pub stats: TimeDelta,
 }
@@ -71,8 +73,8 @@ impl Upkeep {
 
         self.prune_keys(now).await?;
         self.prune_feeds(now).await?;
-        self.fold_counts(now).await?;
         self.prune_replays(now).await?;
+        self.fold_counts(now).await?;
         self.drop_months(now).await
     }
 
@@ -111,28 +113,23 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn fold_counts(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn prune_replays(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
-            let folded = store::stats::fold(&mut tx, now).await?;
-            let pruned = store::stats::prune(&mut tx, now - self.keeping.stats).await?;
+            let pruned = store::replays::prune(&mut tx, now - self.keeping.replays).await?;
             tx.commit().await?;
-            if folded + pruned == 0 {
+            if pruned == 0 {
                 break;
             }
         }
         Ok(())
     }
 
-    /// What replays did is known for as long as what they did it to.
-    async fn prune_replays(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let mut months = self.keeping.months.iter();
-        let Some(kept) = months.find(|kept| kept.table == "deliveries") else {
-            return Ok(());
-        };
+    async fn fold_counts(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
-            let pruned = store::replays::prune(&mut tx, now - kept.age).await?;
+            let folded = store::stats::fold(&mut tx, now).await?;
+            let pruned = store::stats::prune(&mut tx, now - self.keeping.stats).await?;
             tx.commit().await?;
-            if pruned == 0 {
+            if folded + pruned == 0 {
                 break;
             }
         }

@@ -8,6 +8,7 @@ mod batch;
 mod body;
 mod cancel;
 mod cloud_events;
+mod compat_a;
 mod dead_letters;
 pub(crate) mod error;
 mod events;
@@ -87,6 +88,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(export::routes())
         .merge(topics::routes())
         .merge(stats::routes())
+        .merge(compat_a::routes())
         .merge(health::routes())
         .routes(routes!(live::upgrade));
     let document = openapi::document(&mut routes);

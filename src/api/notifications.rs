@@ -27,7 +27,7 @@ use super::auth::{Caller, Sender};
 use super::batch::{Batch, ItemError};
 use super::body::{BATCH_BYTES_MAX, Json};
 use super::error::ApiError;
-use super::once::PostBody;
+use super::once::{OnceKey, PostBody};
 use super::openapi::bodies::{NotificationBody, NotificationsBody};
 use super::openapi::words::{ChannelWord, StatusWord};
 use super::page::{Page, PageParams, PageQuery};
@@ -90,7 +90,17 @@ async fn submit_one(
 ) -> Result<Response<Body>, ApiError> {
     let row =
         read(app, &caller.tenant_id, body.value, app.clock.now()).map_err(ApiError::invalid)?;
-    submit::submit(app, caller, vec![change(row)], body.once, |answers| {
+    hand_in(app, caller, change(row), body.once).await
+}
+
+/// Hands in one direct send and answers what became of it.
+pub(super) async fn hand_in(
+    app: &App,
+    caller: &Caller,
+    row: Row,
+    once: Option<OnceKey>,
+) -> Result<Response<Body>, ApiError> {
+    submit::submit(app, caller, vec![row], once, |answers| {
         let (id, is_repeat) = submit::only(answers)?;
         let status = if is_repeat {
             "duplicate"
@@ -136,10 +146,20 @@ pub(super) async fn submit_notifications(
     body: PostBody<BATCH_BYTES_MAX>,
 ) -> Result<Response<Body>, ApiError> {
     let now = app.clock.now();
-    let (rows, batch) = Batch::read(body.value, "notifications", |item| {
-        read(&app, &caller.tenant_id, item, now)
-    })?;
-    submit::submit(&app, &caller, rows, body.once, move |answers| {
+    let read = |item| read(&app, &caller.tenant_id, item, now);
+    hand_in_bulk(&app, &caller, body.value, body.once, read).await
+}
+
+/// Hands in what `read` takes of a bulk body and answers what became of each item.
+pub(super) async fn hand_in_bulk(
+    app: &App,
+    caller: &Caller,
+    body: Value,
+    once: Option<OnceKey>,
+    read: impl Fn(Value) -> Result<Row, Vec<FieldError>>,
+) -> Result<Response<Body>, ApiError> {
+    let (rows, batch) = Batch::read(body, "notifications", read)?;
+    submit::submit(app, caller, rows, once, move |answers| {
         let outcome = batch.outcome(answers);
         Ok(BulkSubmitted {
             accepted: outcome
@@ -154,7 +174,7 @@ pub(super) async fn submit_notifications(
 }
 
 /// Reads one direct send. A template that does not exist would only fail later, out of sight.
-fn read(
+pub(super) fn read(
     app: &App,
     tenant_id: &TenantId,
     body: Value,
@@ -308,7 +328,7 @@ pub(super) async fn trace(
 }
 
 /// The notification that the path names, if the caller may read it.
-async fn find(
+pub(super) async fn find(
     conn: &mut store::Connection,
     caller: &Caller,
     params: Result<RawPathParams, RawPathParamsRejection>,

@@ -43,7 +43,7 @@ impl FromRequestParts<App> for TopicPath {
 ///
 /// What cannot be a name names nothing, so reading and removing find nothing there; writing is told
 /// what is wrong with it.
-async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<String, ApiError> {
+pub(super) async fn name(parts: &mut Parts, app: &App, key: &str) -> Result<String, ApiError> {
     let is_write = matches!(parts.method, Method::PUT | Method::POST);
     let not_found = || ApiError::not_found("nothing has such a name");
     let params: Result<RawPathParams, RawPathParamsRejection> =

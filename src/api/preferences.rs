@@ -35,7 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     params(("user_id" = Option<String>, Query, description = "Whose; for admin keys.")),
     responses((status = 200, description = "All of it.", body = PreferencesBody)),
 )]
-async fn show_own(
+pub(super) async fn show_own(
     State(app): State<App>,
     caller: Caller,
     query: Query,
@@ -53,7 +53,7 @@ async fn show_own(
     request_body = PreferencesBody,
     responses((status = 200, description = "As stored.", body = PreferencesBody)),
 )]
-async fn replace_own(
+pub(super) async fn replace_own(
     State(app): State<App>,
     caller: Caller,
     query: Query,
@@ -72,7 +72,7 @@ async fn replace_own(
     request_body = PreferencesBody,
     responses((status = 200, description = "All of it, as stored.", body = PreferencesBody)),
 )]
-async fn merge_own(
+pub(super) async fn merge_own(
     State(app): State<App>,
     caller: Caller,
     query: Query,

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
+use super::openapi::words::WindowWord;
 use super::query::Query;
 use super::view::Moment;
 use crate::app::App;
@@ -148,8 +149,7 @@ pub(super) struct AdminStatsView {
 #[utoipa::path(
     get, path = "/v1/stats", tag = "Look up", operation_id = "stats",
     params(
-        ("window" = Option<String>, Query, description = "`1h`, `24h`, `7d` or `30d`, until now.",
-         example = "24h"),
+        ("window" = Option<WindowWord>, Query, description = "Until now.", example = "24h"),
         ("since" = Option<String>, Query, format = DateTime, description = "Instead of a window."),
         ("until" = Option<String>, Query, format = DateTime, description = "Now, if not given."),
     ),
@@ -160,11 +160,16 @@ async fn show(
     caller: Caller,
     query: Query,
 ) -> Result<Json<StatsView>, ApiError> {
+    let stats = own(&app, caller, query).await?;
+    Ok(Json(StatusCode::OK, stats))
+}
+
+/// The counts of the caller's tenant.
+pub(super) async fn own(app: &App, caller: Caller, query: Query) -> Result<StatsView, ApiError> {
     if !caller.may(Role::Read) {
         return Err(ApiError::forbidden("counts need the role `read`"));
     }
-    let stats = read(&app, Some(caller.tenant_id), query).await?;
-    Ok(Json(StatusCode::OK, stats))
+    read(app, Some(caller.tenant_id), query).await
 }
 
 /// Count for operators: also what waits in the queues.
@@ -174,8 +179,7 @@ async fn show(
 #[utoipa::path(
     get, path = "/v1/admin/stats", tag = "Operate", operation_id = "admin_stats",
     params(
-        ("window" = Option<String>, Query, description = "`1h`, `24h`, `7d` or `30d`, until now.",
-         example = "24h"),
+        ("window" = Option<WindowWord>, Query, description = "Until now.", example = "24h"),
         ("since" = Option<String>, Query, format = DateTime, description = "Instead of a window."),
         ("until" = Option<String>, Query, format = DateTime, description = "Now, if not given."),
     ),
@@ -231,7 +235,7 @@ pub(super) async fn admin(
 }
 
 /// Reads the counts that `query` asks for.
-pub(super) async fn read(
+async fn read(
     app: &App,
     tenant_id: Option<TenantId>,
     mut query: Query,

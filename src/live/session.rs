@@ -161,10 +161,13 @@ impl Session<'_> {
             return self.resync(head.seq).await;
         }
         if self.cursor < head.seq {
-            self.catch_up().await
-        } else {
-            Ok(())
+            self.catch_up().await?;
         }
+        if self.cursor < head.seq {
+            // Not even the last of them is there any more.
+            return self.resync(head.seq).await;
+        }
+        Ok(())
     }
 
     /// Sends every row after the cursor.

@@ -17,6 +17,7 @@ mod bad_input;
 mod cancel;
 mod cli;
 mod cloud_events;
+mod compat_a;
 mod config;
 mod cors;
 mod crash;

@@ -451,3 +451,47 @@ async fn a_feed_whose_oldest_deliveries_are_gone_goes_on_with_the_rest() {
         .unwrap();
     assert_eq!((head.seq, head.unread), (2, 1));
 }
+
+#[tokio::test]
+async fn what_has_a_day_of_its_own_goes_on_that_day() {
+    let months = Installation::at(at("2030-01-20T00:00:00Z")).await;
+    sqlx::raw_sql(
+        "insert into event_keys values ('default', '', 'young', gen_random_uuid(), '2030-05-01Z'),
+                                       ('default', '', 'old', gen_random_uuid(), '2030-02-01Z');
+         insert into dedupe_keys values ('default', 't', 'young', gen_random_uuid(), '2030-05-01Z'),
+                                        ('default', 't', 'old', gen_random_uuid(), '2030-02-01Z');
+         insert into idempotency_keys values ('default', 'young', '', '2030-05-01Z', 200, ''),
+                                             ('default', 'old', '', '2030-02-01Z', 200, '');
+         insert into replays (replay_id, died_before, matched, actor, state, finished_at, filter)
+         select gen_random_uuid(), now(), 1, 'cli:ada', state, finished_at, '{}'
+         from (values ('done', '2029-12-01Z'::timestamptz), ('cancelled', '2029-12-01Z'),
+                      ('failed', '2029-12-01Z'), ('done', '2030-04-01Z'), ('running', null))
+             as replay (state, finished_at);
+         insert into replay_items select replay_id, gen_random_uuid(), now(), 'replayed'
+         from replays, generate_series(1, 3);
+         insert into stats values ('2028-01-01Z', 1, 0, 'default', 'sms', 'high', 'planned'),
+                                  ('2030-04-14Z', 1, 0, 'default', 'sms', 'high', 'planned')",
+    )
+    .execute(months.store.pool())
+    .await
+    .unwrap();
+
+    months.come_to(at("2030-04-15T00:00:00Z"));
+    months.run().await;
+
+    let count = async |table: &str| -> i64 {
+        let statement = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+        sqlx::query_scalar(statement)
+            .fetch_one(months.store.pool())
+            .await
+            .unwrap()
+    };
+    for table in ["event_keys", "dedupe_keys", "idempotency_keys", "stats"] {
+        assert_eq!(count(table).await, 1, "{table}");
+    }
+    assert_eq!(
+        (count("replays").await, count("replay_items").await),
+        (3, 9)
+    );
+    assert_eq!(count("replays where state = 'failed'").await, 1);
+}

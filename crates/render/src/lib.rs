@@ -38,5 +38,5 @@ mod vars;
 
 pub use error::{RenderError, TemplateError};
 pub use message::{literal, render};
-pub use templates::{PLAIN, Templates};
+pub use templates::{Outline, PLAIN, Templates};
 pub use vars::{EventVars, NotificationVars, UserVars, Vars};

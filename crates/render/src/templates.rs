@@ -34,6 +34,17 @@ pub struct Templates {
     by_name: BTreeMap<String, Template>,
 }
 
+/// What can be said of a template in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline<'a> {
+    pub name: &'a str,
+    pub description: Option<&'a str>,
+    /// What recipients can opt out of.
+    pub category: Option<&'a str>,
+    /// The channels it has a text for.
+    pub channels: Vec<Channel>,
+}
+
 /// One template: its sections and what is said about it.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -122,6 +133,17 @@ impl Templates {
     /// so `ORDER_FILLED` finds `order.filled`.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.get(name).map(|template| template.name.as_str())
+    }
+
+    /// What can be said of a template in a list.
+    pub fn outline(&self, name: &str) -> Option<Outline<'_>> {
+        let template = self.get(name)?;
+        Some(Outline {
+            name: &template.name,
+            description: template.description.as_deref(),
+            category: template.category.as_deref(),
+            channels: template.sections.keys().copied().collect(),
+        })
     }
 
     /// What recipients can opt out of, as the template says.

@@ -50,6 +50,8 @@ words! {
     ReplayStateWord: ReplayState::ALL.map(ReplayState::as_str);
     /// What a replay did with one dead letter.
     ReplayResultWord: ReplayResult::ALL.map(ReplayResult::as_str);
+    /// A window of counts that has a name.
+    WindowWord: ["1h", "24h", "7d", "30d"];
     /// What a provider answered.
     AttemptWord: ["sent", "delivered", "failed", "bounced", "rejected", "unknown"];
 }

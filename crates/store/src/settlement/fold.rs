@@ -137,12 +137,15 @@ impl<'a> Sorted<'a> {
         sorted
     }
 
-    /// The direct sends among the `routed` rows that count as emitted: not those that an operator's
-    /// cancel or a burial ended before they were routed.
+    /// The direct sends among the `routed` rows that count as emitted: not those that ended before
+    /// they were routed, and that an operator may yet replay.
     pub(super) fn emitted(&self, routed: &[(NotificationId, Facts)]) -> Vec<NotificationId> {
         let moved: HashSet<_> = routed.iter().map(|(id, _)| *id).collect();
         let is_emitted = |row: &&Routed<'_>| {
-            let is_undone = matches!(row.status, Status::Cancelled | Status::Failed);
+            let is_undone = matches!(
+                row.status,
+                Status::Cancelled | Status::Failed | Status::Expired
+            );
             moved.contains(&row.id) && (row.delivery_count > 0 || !is_undone)
         };
         self.routed

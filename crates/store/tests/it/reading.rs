@@ -262,15 +262,19 @@ async fn the_unread_count_is_exact_whoever_marks_at_once() {
                 let ids: Vec<_> = (0..3)
                     .map(|_| known[whose][rng.random_range(0..20)])
                     .collect();
-                if seed < 2 {
-                    let (_, first) = ready(&kit, users[0]).await;
-                    let (_, second) = ready(&kit, users[1]).await;
-                    kit.settle(&[first, second]).await;
-                } else if seed == 2 {
-                    acked(&kit, users[whose], Ack::UpTo(rng.random_range(1..40))).await;
-                } else {
-                    let mark = MARKS[rng.random_range(0..MARKS.len())];
-                    marked(&kit, users[whose], &ids, mark).await;
+                match seed {
+                    0 | 1 => {
+                        let (_, first) = ready(&kit, users[0]).await;
+                        let (_, second) = ready(&kit, users[1]).await;
+                        kit.settle(&[first, second]).await;
+                    }
+                    2 => {
+                        acked(&kit, users[whose], Ack::UpTo(rng.random_range(1..40))).await;
+                    }
+                    _ => {
+                        let mark = MARKS[rng.random_range(0..MARKS.len())];
+                        marked(&kit, users[whose], &ids, mark).await;
+                    }
                 }
             }
         });

@@ -50,6 +50,7 @@ mod proxy;
 mod replay;
 mod replay_cli;
 mod retention;
+mod routes;
 mod shutdown;
 mod socket;
 mod stats;

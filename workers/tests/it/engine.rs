@@ -29,6 +29,7 @@ fn now() -> DateTime<Utc> {
 struct Plant {
     store: Store,
     workers: Running,
+    registry: Registry,
     /// Dropped last, when nothing uses it any more.
     _database: TestDatabase,
 }
@@ -39,6 +40,7 @@ impl Plant {
         let store = Store::connect(database.url(), &StoreOptions::default())
             .await
             .unwrap();
+        let registry = Registry::new();
         let templates = Arc::new(Templates::builtin().unwrap());
         let workers = workers::start(Parts {
             database: Database::parse(database.url(), None, false).unwrap(),
@@ -50,11 +52,12 @@ impl Plant {
             queue: QueueConfig::default(),
             limits: WorkerLimits::default(),
             queues: Vec::new(),
-            metrics: Metrics::register(&Registry::new()).unwrap(),
+            metrics: Metrics::register(&registry).unwrap(),
         });
         Self {
             store,
             workers,
+            registry,
             _database: database,
         }
     }
@@ -111,6 +114,19 @@ impl Plant {
             .await
             .unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// What `/metrics` says of the replays of this process.
+    fn replayed(&self, outcome: &str) -> u64 {
+        let families = self.registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "postrider_replayed_jobs_total")
+            .unwrap();
+        let metrics = family.get_metric().iter();
+        let mut found =
+            metrics.filter(|metric| metric.get_label().iter().any(|it| it.value() == outcome));
+        found.next().unwrap().get_counter().get_value() as u64
     }
 
     async fn stop(self) {
@@ -189,6 +205,12 @@ async fn a_mail_refused_for_good_is_sent_after_its_replay() {
 
     plant.becomes(id, Status::Sent).await;
     assert_eq!(provider.given().len(), 2);
+    assert_eq!(plant.replayed("replayed"), 1);
+    assert_eq!(
+        plant.replayed("skipped_expired"),
+        0,
+        "exported from the start"
+    );
     assert!(plant.dead_letters().await.is_empty());
     plant.stop().await;
 }

@@ -72,6 +72,7 @@ impl Upkeep {
         self.prune_keys(now).await?;
         self.prune_feeds(now).await?;
         self.fold_counts(now).await?;
+        self.prune_replays(now).await?;
         self.drop_months(now).await
     }
 
@@ -116,6 +117,22 @@ impl Upkeep {
             let pruned = store::stats::prune(&mut tx, now - self.keeping.stats).await?;
             tx.commit().await?;
             if folded + pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What replays did is known for as long as what they did it to.
+    async fn prune_replays(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut months = self.keeping.months.iter();
+        let Some(kept) = months.find(|kept| kept.table == "deliveries") else {
+            return Ok(());
+        };
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::replays::prune(&mut tx, now - kept.age).await?;
+            tx.commit().await?;
+            if pruned == 0 {
                 break;
             }
         }

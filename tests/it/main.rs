@@ -48,6 +48,7 @@ mod people;
 mod procfile;
 mod proxy;
 mod replay;
+mod replay_cli;
 mod retention;
 mod routes;
 mod shutdown;

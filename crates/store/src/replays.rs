@@ -12,6 +12,9 @@ use crate::error::{during, unknown_word};
 /// Replays, or results of one, that are listed at most.
 pub const REPLAYS_SHOWN_MAX: i64 = 1001;
 
+/// Results removed by one statement at most, so that a transaction stays short.
+const PRUNED_MAX: i64 = 5000;
+
 /// A place among the dead letters: when one died, and its job.
 pub type Cursor = (DateTime<Utc>, Uuid);
 
@@ -370,4 +373,41 @@ pub async fn reopen_replays(
     .await
     .map_err(during("reopen replays"))?;
     Ok(())
+}
+
+/// Removes what is known of replays that ended before `cutoff`, results first; answers how many
+/// rows went. Call it until none do.
+pub async fn prune(
+    connection: &mut PgConnection,
+    cutoff: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let items = sqlx::query!(
+        "delete from replay_items as item
+         using (
+             select replay_id, job_id
+             from replays as replay
+             join replay_items using (replay_id)
+             where replay.finished_at < $1
+             limit $2
+         ) as over
+         where item.replay_id = over.replay_id and item.job_id = over.job_id",
+        cutoff,
+        PRUNED_MAX,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(during("prune the results of replays"))?
+    .rows_affected();
+    let replays = sqlx::query!(
+        "delete from replays as replay
+         where replay.finished_at < $1
+           and not exists (select from replay_items as item
+                           where item.replay_id = replay.replay_id)",
+        cutoff,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("prune replays"))?
+    .rows_affected();
+    Ok(items + replays)
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use testkit::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::SOON;
 use crate::front::{ADMIN_KEY, Answer, Front};
@@ -279,6 +280,9 @@ async fn one_connection_too_many_is_told_so_and_a_closed_one_makes_room() {
 async fn large_bodies_wait_for_room_and_get_503_while_small_ones_pass() {
     let front = Front::start_with(|config| {
         config.http.body_bytes_at_once = 1024 * 1024;
+        // Slow enough for the holder.
+        config.http.body_timeout = Duration::from_hours(1);
+        config.http.request_timeout = Duration::from_hours(2);
     })
     .await;
     let mut holder = TcpStream::connect(front.address).await.unwrap();
@@ -287,6 +291,12 @@ async fn large_bodies_wait_for_room_and_get_503_while_small_ones_pass() {
          content-type: application/json\r\ncontent-length: 900000\r\n\r\n"
     );
     holder.write_all(head.as_bytes()).await.unwrap();
+    let holding = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        while holder.write_all(&[b' '; 1000]).await.is_ok() {
+            ticks.tick().await;
+        }
+    }));
     let padding = "x".repeat(800_000);
     let large = json!({"events": [{"type": "a", "payload": {"padding": padding}}]});
 
@@ -298,6 +308,17 @@ async fn large_bodies_wait_for_room_and_get_503_while_small_ones_pass() {
         .await;
 
     small.expect(202);
-    drop(holder);
+    // Taken in, so that even a client that reads nothing before it has said all gets its answer.
+    let body = "x".repeat(12_000_000);
+    let whole = format!(
+        "POST /v1/events/batch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN_KEY}\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(front.address).await.unwrap();
+    stream.write_all(whole.as_bytes()).await.unwrap();
+    let answer = read(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    drop(holding);
     eventually(SOON, async || crowded().await.status == 202).await;
 }

@@ -29,8 +29,6 @@ pub struct Keeping {
     pub months: Vec<Kept>,
     /// Entries of feeds.
     pub inbox: TimeDelta,
-    /// Replays that have ended.
-    pub replays: TimeDelta,
     /// Counts.
     pub stats: TimeDelta,
 }
@@ -73,8 +71,8 @@ impl Upkeep {
 
         self.prune_keys(now).await?;
         self.prune_feeds(now).await?;
-        self.prune_replays(now).await?;
         self.fold_counts(now).await?;
+        self.prune_replays(now).await?;
         self.drop_months(now).await
     }
 
@@ -113,23 +111,28 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn prune_replays(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        while let Some(mut tx) = self.step().await? {
-            let pruned = store::replays::prune(&mut tx, now - self.keeping.replays).await?;
-            tx.commit().await?;
-            if pruned == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     async fn fold_counts(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
             let folded = store::stats::fold(&mut tx, now).await?;
             let pruned = store::stats::prune(&mut tx, now - self.keeping.stats).await?;
             tx.commit().await?;
             if folded + pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What replays did is known for as long as what they did it to.
+    async fn prune_replays(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut months = self.keeping.months.iter();
+        let Some(kept) = months.find(|kept| kept.table == "deliveries") else {
+            return Ok(());
+        };
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::replays::prune(&mut tx, now - kept.age).await?;
+            tx.commit().await?;
+            if pruned == 0 {
                 break;
             }
         }

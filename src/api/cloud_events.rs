@@ -8,6 +8,7 @@ use domain::{EventSubmission, FieldError};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use super::arrival;
 use super::body::{self, BATCH_BYTES_MAX, BODY_BYTES_MAX};
 use super::error::ApiError;
 use super::once::OnceKey;
@@ -45,7 +46,7 @@ impl FromRequest<App> for EventPost {
         } else {
             BODY_BYTES_MAX
         };
-        let bytes = body::read(&parts, body, bytes_max, app).await?;
+        let bytes = arrival::read(&parts, body, bytes_max, app).await?;
         let once = OnceKey::read(&parts, &bytes)?;
         let read = reader(&parts).ok_or_else(ApiError::unsupported_media_type)?;
         let body = read(&parts.headers, body::parse_json(&bytes)?)?;

@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::admin::Admin;
 use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
@@ -146,10 +147,9 @@ impl KeyView {
 )]
 async fn list(
     State(app): State<App>,
-    caller: Caller,
+    Admin(caller): Admin,
     mut query: Query,
 ) -> Result<Json<Page<KeyView>>, ApiError> {
-    admin(&caller)?;
     let page = PageQuery::read(&mut query);
     query.finish()?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
@@ -172,10 +172,9 @@ async fn list(
 )]
 async fn create(
     State(app): State<App>,
-    caller: Caller,
+    Admin(caller): Admin,
     body: PostBody,
 ) -> Result<Response<Body>, ApiError> {
-    admin(&caller)?;
     let order = read_order(body.value, &caller, app.clock.now()).map_err(ApiError::invalid)?;
     if let Some(role) = order.roles.iter().find(|role| !caller.may(**role)) {
         let role = role.as_str();
@@ -203,10 +202,9 @@ async fn create(
 )]
 async fn show(
     State(app): State<App>,
-    caller: Caller,
+    Admin(caller): Admin,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Json<KeyView>, ApiError> {
-    admin(&caller)?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
     let key = find(&mut conn, &caller, params).await?;
     Ok(Json(StatusCode::OK, KeyView::of(&key, app.clock.now())))
@@ -223,11 +221,10 @@ async fn show(
 )]
 async fn rotate(
     State(app): State<App>,
-    caller: Caller,
+    Admin(caller): Admin,
     params: Result<RawPathParams, RawPathParamsRejection>,
     body: PostBody,
 ) -> Result<Response<Body>, ApiError> {
-    admin(&caller)?;
     let now = app.clock.now();
     let (overlap, expires_at) =
         read_rotation(body.value, &caller, now).map_err(ApiError::invalid)?;
@@ -261,11 +258,10 @@ async fn rotate(
 )]
 async fn revoke(
     State(app): State<App>,
-    caller: Caller,
+    Admin(caller): Admin,
     params: Result<RawPathParams, RawPathParamsRejection>,
     OnceHeader(once): OnceHeader,
 ) -> Result<Response<Body>, ApiError> {
-    admin(&caller)?;
     let mut work = match once::begin(&app, &caller, once).await? {
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),
@@ -292,10 +288,9 @@ async fn revoke(
 )]
 async fn remove(
     State(app): State<App>,
-    caller: Caller,
+    Admin(caller): Admin,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<StatusCode, ApiError> {
-    admin(&caller)?;
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
     let key = find(&mut tx, &caller, params).await?;
     let signature = sign(&app, &caller);
@@ -305,13 +300,6 @@ async fn remove(
     tx.commit().await.map_err(ApiError::from_store)?;
     app.keys.forget(key.api_key_id);
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn admin(caller: &Caller) -> Result<(), ApiError> {
-    if caller.may(Role::Admin) {
-        return Ok(());
-    }
-    Err(ApiError::forbidden("keys are for the role `admin`"))
 }
 
 fn sign(app: &App, caller: &Caller) -> Signature {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_view;
+mod arrival;
 pub mod auth;
 mod batch;
 mod body;

@@ -289,7 +289,8 @@ fn view(replay: &Replay) -> Value {
 /// Stops a replay. What was replayed before stays so.
 pub(super) async fn stop(store: &Store, replay_id: ReplayId, json: bool) -> anyhow::Result<()> {
     let mut tx = store.begin().await?;
-    let Some(replay) = cancel(&mut tx, replay_id, None).await? else {
+    let before = store::replays::find_replay(&mut tx, replay_id).await?;
+    let (Some(before), Some(replay)) = (before, cancel(&mut tx, replay_id, None).await?) else {
         bail!("there is no replay {replay_id}; `postrider dead-letters replays` lists them");
     };
     if replay.state != ReplayState::Cancelled {
@@ -298,7 +299,9 @@ pub(super) async fn stop(store: &Store, replay_id: ReplayId, json: bool) -> anyh
             replay.state
         );
     }
-    sign(&mut tx, "replay.cancelled", &replay_id.to_string(), None).await?;
+    if before.state != ReplayState::Cancelled {
+        sign(&mut tx, "replay.cancelled", &replay_id.to_string(), None).await?;
+    }
     tx.commit().await?;
     if json {
         return say_json(&view(&replay));

@@ -120,8 +120,6 @@ section! {
         pub outbox: Option<Duration> = None,
         /// Entries of users' feeds, each on its own day, and never longer than notifications.
         pub inbox: Duration = Duration::from_hours(30 * 24),
-        /// Replays of dead letters that are done or cancelled, with what became of each.
-        pub replays: Duration = Duration::from_hours(90 * 24),
         /// Counts of `/v1/stats`.
         pub stats: Duration = Duration::from_hours(400 * 24),
     }

@@ -33,7 +33,6 @@ impl Config {
         Keeping {
             months: months.to_vec(),
             inbox: delta(retention.inbox.min(notifications)),
-            replays: delta(retention.replays),
             stats: delta(retention.stats),
         }
     }
@@ -49,7 +48,6 @@ impl Config {
             ("retention.traces", or_that(retention.traces)),
             ("retention.outbox", or_that(retention.outbox)),
             ("retention.inbox", retention.inbox),
-            ("retention.replays", retention.replays),
             ("retention.stats", retention.stats),
         ] {
             if age < SHORTEST {

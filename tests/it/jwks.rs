@@ -320,3 +320,33 @@ async fn a_token_that_we_issue_says_what_we_ask_of_one() {
 
     assert_eq!(status(&front, &token.unwrap()).await, 200);
 }
+
+/// Names a Python that can import PyJWT.
+const PYTHON_VARIABLE: &str = "POSTRIDER_TEST_PYTHON";
+
+#[tokio::test]
+async fn tokens_of_pyjwt_are_accepted_and_those_of_an_attacker_are_not() {
+    let python = std::env::var(PYTHON_VARIABLE).unwrap_or_else(|_| {
+        panic!("{PYTHON_VARIABLE} names no Python that has PyJWT: run the tests with script/test")
+    });
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/issue_tokens.py");
+    let output = tokio::process::Command::new(python)
+        .arg(script)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let issued: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let server = KeyServer::start(issued["jwks"].to_string()).await;
+    let front = Front::start_with(|config| config.auth.jwks_url = Some(server.url())).await;
+    let tokens =
+        |kind: &str| -> Vec<String> { serde_json::from_value(issued[kind].clone()).unwrap() };
+
+    for token in tokens("good") {
+        assert_eq!(status(&front, &token).await, 200, "{token}");
+    }
+    for token in tokens("bad") {
+        assert_eq!(status(&front, &token).await, 401, "{token}");
+    }
+}

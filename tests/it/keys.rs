@@ -13,6 +13,11 @@ use crate::front::{ADMIN_KEY, Answer, Front, token};
 
 const KEYS: &str = "/v1/admin/keys";
 
+/// What of a key stays readable.
+fn beginning(key: &str) -> String {
+    key.chars().take(8).collect()
+}
+
 async fn ask(front: &Front, method: Method, path: &str, once: Option<&str>) -> Answer {
     let mut request = front
         .client
@@ -42,7 +47,7 @@ async fn a_key_is_made_used_shown_without_its_secret_and_revoked() {
 
     let shown = front.get(&format!("{KEYS}/{id}")).await;
     assert!(!shown.text.contains(key));
-    assert_eq!(shown.expect(200)["prefix"], json!(&key[..8]));
+    assert_eq!(shown.expect(200)["prefix"], json!(beginning(key)));
     let listed = front.get(KEYS).await;
     assert!(!listed.text.contains(key));
     assert_eq!(listed.expect(200)["items"][0]["name"], "billing");
@@ -228,7 +233,7 @@ async fn the_use_of_a_key_is_noted_without_holding_up_its_requests() {
 
     let used: Option<chrono::DateTime<Utc>> =
         sqlx::query_scalar("select last_used_at from api_keys where prefix = $1")
-            .bind(&key[..8])
+            .bind(beginning(key))
             .fetch_one(front.store.pool())
             .await
             .unwrap();

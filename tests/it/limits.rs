@@ -193,7 +193,7 @@ async fn headers_and_paths_over_their_limits_are_refused_by_name() {
     let asked = |headers: &str, path: &str| {
         format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")
     };
-    let many: String = (0..92).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = "x-one-of-many: 1\r\n".repeat(92);
     let large = format!("x-large: {}\r\n", "x".repeat(17_000));
     let long = format!("/v1/notifications?cursor={}", "x".repeat(9_000));
 

@@ -90,6 +90,8 @@ fn every_metric_is_documented() {
             for metric in line
                 .split('"')
                 .filter(|literal| literal.starts_with("postrider_"))
+                // Samples, with labels and values, are what tests look for.
+                .filter(|literal| !literal.contains(['{', ' ']))
             {
                 if !document.text.contains(&format!("`{metric}`")) {
                     let advice = format!("describe `{metric}` in docs/metrics.md");

@@ -12,6 +12,9 @@ use crate::error::{during, unknown_word};
 /// Replays, or results of one, that are listed at most.
 pub const REPLAYS_SHOWN_MAX: i64 = 1001;
 
+/// Results removed by one statement at most, so that a transaction stays short.
+const PRUNED_MAX: i64 = 5000;
+
 /// A place among the dead letters: when one died, and its job.
 pub type Cursor = (DateTime<Utc>, Uuid);
 
@@ -372,47 +375,39 @@ pub async fn reopen_replays(
     Ok(())
 }
 
-/// Most items that one call of [`prune`] removes.
-const PRUNED_MAX: i64 = 10_000;
-
-/// Removes a replay that ended before `cutoff`, or so many of its items, and answers how many rows.
-/// Ask again while it answers any. One that failed stays: it can be made to go on.
+/// Removes what is known of replays that ended before `cutoff`, results first; answers how many
+/// rows went. Call it until none do.
 pub async fn prune(
     connection: &mut PgConnection,
     cutoff: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let removed = sqlx::query_scalar!(
-        r#"
-        with over as materialized (
-            select replay_id
-            from replays
-            where state in ('done', 'cancelled') and finished_at < $1
-            order by replay_id
-            limit 1
-            for update skip locked
-        ), items as materialized (
-            select item.replay_id, item.job_id
-            from over
-            join replay_items as item on item.replay_id = over.replay_id
-            limit $2
-        ), removed as (
-            delete from replay_items as item
-            using items
-            where item.replay_id = items.replay_id and item.job_id = items.job_id
-            returning item.job_id
-        ), ended as (
-            delete from replays as replay
-            using over
-            where replay.replay_id = over.replay_id and (select count(*) from items) < $2
-            returning replay.replay_id
-        )
-        select (select count(*) from removed) + (select count(*) from ended) as "count!"
-        "#,
+    let items = sqlx::query!(
+        "delete from replay_items as item
+         using (
+             select replay_id, job_id
+             from replays as replay
+             join replay_items using (replay_id)
+             where replay.finished_at < $1
+             limit $2
+         ) as over
+         where item.replay_id = over.replay_id and item.job_id = over.job_id",
         cutoff,
         PRUNED_MAX,
     )
-    .fetch_one(connection)
+    .execute(&mut *connection)
     .await
-    .map_err(during("remove old replays"))?;
-    Ok(removed.cast_unsigned())
+    .map_err(during("prune the results of replays"))?
+    .rows_affected();
+    let replays = sqlx::query!(
+        "delete from replays as replay
+         where replay.finished_at < $1
+           and not exists (select from replay_items as item
+                           where item.replay_id = replay.replay_id)",
+        cutoff,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("prune replays"))?
+    .rows_affected();
+    Ok(items + replays)
 }

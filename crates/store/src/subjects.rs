@@ -87,9 +87,9 @@ pub async fn lock_deliveries(
             for no key update of delivery
         )
         select locked.id, locked.notification_id, locked.tenant_id, locked.status,
-               notification.expires_at as "expires_at?"
+               notification.expires_at
         from locked
-        left join notifications as notification on notification.id = locked.notification_id
+        join notifications as notification on notification.id = locked.notification_id
         "#,
         &ids,
     )

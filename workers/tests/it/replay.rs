@@ -469,6 +469,25 @@ async fn a_tenant_sees_and_replays_only_its_own() {
     );
 }
 
+#[tokio::test]
+async fn what_replays_did_is_forgotten_some_day_and_what_still_runs_is_not() {
+    let ward = ward().await;
+    ward.bury("default", 3).await;
+    let over = ward.run(everything()).await;
+    let running = ward.begin(everything()).await;
+    let prune = async |cutoff| {
+        let mut db = ward.store.acquire().await.unwrap();
+        store::replays::prune(&mut db, cutoff).await.unwrap()
+    };
+
+    assert_eq!(prune(now()).await, 0);
+    assert_eq!(prune(now() + TimeDelta::seconds(1)).await, 4);
+
+    let mut db = ward.store.acquire().await.unwrap();
+    assert_eq!(find_replay(&mut db, over.replay_id).await.unwrap(), None);
+    assert_eq!(ward.replay(running).await.state, ReplayState::Running);
+}
+
 /// An unreadable filter, or a bug, uses up the attempts of the replay's own job.
 #[tokio::test]
 async fn a_replay_whose_job_died_goes_on_when_that_is_replayed() {

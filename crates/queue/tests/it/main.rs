@@ -15,6 +15,7 @@ mod nodes;
 mod proxy;
 
 mod crash;
+mod dead_letters;
 mod endings;
 mod enqueue;
 mod fairness;

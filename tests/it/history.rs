@@ -4,7 +4,7 @@ use domain::Role;
 use serde_json::{Value, json};
 
 use crate::front::{Front, token};
-use crate::house::House;
+use crate::house::{House, UNREAD_FEW};
 use crate::socket::Socket;
 
 async fn mark(front: &Front, credential: &str, id: &str, what: &str) -> Value {
@@ -225,4 +225,25 @@ async fn a_test_send_goes_to_the_outbox_and_nowhere_else() {
     // The test does not stand for the real thing.
     let real = front.post("/v1/notifications", send).await.expect(202);
     assert_eq!(real["status"], "pending");
+}
+
+#[tokio::test]
+async fn what_is_unread_beyond_the_limit_counts_as_read_the_oldest_first() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let most = UNREAD_FEW.unread_max as usize;
+    let mut sent = Vec::new();
+    for _ in 0..most + 3 {
+        let id = house.send(json!({"user_id": "u1", "content": "Hi"})).await;
+        house.comes_to(&id, "delivered").await;
+        sent.push(id);
+    }
+    sent.reverse();
+
+    let user = token("u1");
+    let path = "/v1/notifications/unread-count";
+    let unread = front.get_as(&user, path).await.expect(200);
+    assert_eq!(unread, json!({"unread": most}));
+    assert_eq!(listed(front, &user, "unread=true").await, sent[..most]);
+    assert_eq!(listed(front, &user, "").await, sent);
 }

@@ -8,6 +8,7 @@ use prometheus::Registry;
 use queue::{Bell, Clock, Database, Metrics, QueueConfig};
 use render::Templates;
 use serde_json::Value;
+use store::settlement::Limits;
 use testkit::eventually;
 use workers::{Context, Parts, Providers, Running, WorkerLimits};
 
@@ -20,6 +21,9 @@ pub(crate) const RETRIES: RetryPolicy = RetryPolicy {
     cap: Duration::from_millis(800),
     attempts_max: 6,
 };
+
+/// So few entries of a feed may be unread here.
+pub(crate) const UNREAD_FEW: Limits = Limits { unread_max: 12 };
 
 pub(crate) struct House {
     pub(crate) front: Front,
@@ -79,7 +83,8 @@ pub(crate) async fn work(
     let templates = Arc::new(Templates::builtin().unwrap());
     let context = Context::try_new(templates, providers, clock.clone())
         .unwrap()
-        .retrying(RetryPolicies::new(|_| retries));
+        .retrying(RetryPolicies::new(|_| retries))
+        .within(UNREAD_FEW);
     let running = workers::start(Parts {
         database: Database::parse(front.database_url(), None, false).unwrap(),
         store: front.store.clone(),

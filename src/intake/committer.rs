@@ -132,13 +132,14 @@ impl Committer {
                 Err(WriteError::Passing(_) | WriteError::Late) => {
                     landings.extend(part.iter().map(|_| Err(Unavailable)));
                 }
-                Err(WriteError::Refused { detail }) => match part {
-                    [alone] => landings.push(self.land_good_rows(*alone, detail, deadline).await),
-                    _ => {
+                Err(WriteError::Refused { detail }) => {
+                    if let [alone] = part {
+                        landings.push(self.land_good_rows(*alone, detail, deadline).await);
+                    } else {
                         let (first, second) = part.split_at(part.len() / 2);
                         parts.extend([second, first]);
                     }
-                },
+                }
             }
         }
         landings
@@ -153,7 +154,8 @@ impl Committer {
         deadline: Instant,
     ) -> Result<Landing, Unavailable> {
         let mut refused = BTreeMap::new();
-        let mut parts = Vec::from([0..unit.rows.len()]);
+        let mut parts = Vec::new();
+        parts.push(0..unit.rows.len());
         while let Some(part) = parts.pop() {
             let rows = unit.rows.get(part.clone()).unwrap_or_default();
             let alone = Writing {

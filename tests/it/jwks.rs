@@ -321,7 +321,7 @@ async fn a_token_that_we_issue_says_what_we_ask_of_one() {
     assert_eq!(status(&front, &token.unwrap()).await, 200);
 }
 
-/// Names a Python that can import PyJWT.
+/// Names a Python that can import `PyJWT`.
 const PYTHON_VARIABLE: &str = "POSTRIDER_TEST_PYTHON";
 
 #[tokio::test]

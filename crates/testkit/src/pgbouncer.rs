@@ -32,10 +32,11 @@ impl PgBouncer {
         let command = std::env::var(COMMAND_VARIABLE).unwrap_or_else(|_| {
             panic!("{COMMAND_VARIABLE} is not set: run the tests with script/test")
         });
-        let server = PgConnectOptions::from_str(database.url()).unwrap();
-        let name = server.get_database().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
+        let server = PgConnectOptions::from_str(database.url())
+            .expect("a test database has a URL that can be read");
+        let name = server.get_database().expect("a test database has a name");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = free.local_addr().expect("a socket has an address").port();
         drop(free);
         let config = std::env::temp_dir().join(format!("{name}.ini"));
         let text = format!(
@@ -46,13 +47,13 @@ impl PgBouncer {
             server.get_port(),
             server.get_username(),
         );
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, text).expect("the temporary folder takes a file");
         let process = Command::new(command)
             .arg(&config)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .expect("PgBouncer can be started");
         let pooled = server.host("127.0.0.1").port(port).extra_float_digits(None);
         let bouncer = Self {
             process,

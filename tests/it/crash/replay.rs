@@ -26,7 +26,7 @@ const BLOWS: [&str; 6] = [
 
 /// How long a runner may take to get so far, a takeover included, on a machine that does other
 /// things as well.
-const PART_MAX: Duration = Duration::from_secs(60);
+const PART_MAX: Duration = Duration::from_mins(1);
 
 /// Failed mails and their dead `deliver` jobs. Ids are those of this moment: the partitions exist.
 async fn bury(pool: &PgPool, letters: i64) {

@@ -4,6 +4,11 @@
 -- notification tables. No foreign keys and no triggers: the settler is the integrity.
 create schema queue;
 
+-- A moment as JSON has it outside: UTC, with `Z`.
+create function queue.moment(at timestamptz) returns text
+    language sql stable parallel safe
+    return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
 create type queue.job_state as enum ('available', 'running');
 
 create table queue.jobs (

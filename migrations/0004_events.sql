@@ -39,7 +39,7 @@ comment on table event_keys is
 
 create table dedupe_keys (
     tenant_id  text        not null,
-    -- The event type; for a direct send, `notification`.
+    -- The event type; empty for a direct send.
     type       text        not null,
     dedupe_key text        not null,
     id         uuid        not null,

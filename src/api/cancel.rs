@@ -1,10 +1,13 @@
 //! `POST /v1/notifications/{id}/cancel`: a notification is taken back before it goes out.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
 use axum::http::{Response, StatusCode};
 use domain::{DeliveryId, NotificationId};
+use tokio::time::{Instant, sleep};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use workers::Withdrawn;
@@ -16,6 +19,13 @@ use super::notifications::whole;
 use super::once::{self, Begun, OnceHeader};
 use super::view::NotificationView;
 use crate::app::App;
+
+/// How long a job that runs is waited for, before the notification counts as being sent: routing
+/// and rendering take a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -41,14 +51,23 @@ pub(super) async fn cancel(
 ) -> Result<Response<Body>, ApiError> {
     let not_found = || ApiError::not_found("there is no such notification");
     let id: NotificationId = path_id(params).ok_or_else(not_found)?;
-    let mut work = match once::begin(&app, &caller, once).await? {
-        Begun::Fresh(work) => work,
-        Begun::Repeat(response) => return Ok(response),
+    let patience = Instant::now() + PATIENCE;
+    let (mut work, withdrawn) = loop {
+        let mut work = match once::begin(&app, &caller, once.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Repeat(response) => return Ok(response),
+        };
+        let now = app.clock.now();
+        let withdrawn = workers::withdraw(&mut work, &caller.tenant_id, id, now)
+            .await
+            .map_err(|error| ApiError::from_store(error.into()))?;
+        if withdrawn != Withdrawn::Sending || Instant::now() >= patience {
+            break (work, withdrawn);
+        }
+        // Whoever cancels what they have just sent meets the job that routes it.
+        drop(work);
+        sleep(PAUSE).await;
     };
-    let now = app.clock.now();
-    let withdrawn = workers::withdraw(&mut work, &caller.tenant_id, id, now)
-        .await
-        .map_err(|error| ApiError::from_store(error.into()))?;
     match withdrawn {
         Withdrawn::Done => {
             caller

@@ -124,7 +124,7 @@ pub(super) struct EntryView {
     seq: i64,
     title: Option<String>,
     message: String,
-    /// What the template set.
+    /// As the feed has it: what the template set; else the event's payload, or the send's data.
     #[schema(value_type = Option<Object>)]
     data: Option<Value>,
     seen_at: Option<Moment>,

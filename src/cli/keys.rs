@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use clap::builder::NonEmptyStringValueParser;
 use domain::{Role, TenantId};
 use queue::Clock;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ pub(super) enum Command {
     /// Create a key and print it. It is shown this once and never again.
     Create {
         /// Whose key it is. A tenant that is not known yet is created.
-        #[arg(long, default_value = "default")]
+        #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
         tenant: String,
         /// What it may do; several are separated by commas.
         #[arg(long, required = true, value_delimiter = ',', value_parser = parse_role)]

@@ -42,7 +42,13 @@ pub(crate) fn say_table<const N: usize>(
 /// Writes an error with its causes as one line to stderr.
 pub(crate) fn complain(error: &anyhow::Error) {
     let text = queue::describe(error.as_ref()).replace('\n', " ");
-    complain_line(&format!("error: {text}"));
+    // What Postgres says of a table that is not there tells nobody what to do.
+    let advice = if text.contains("relation \"") && text.contains("does not exist") {
+        "; run `postrider migrate` first"
+    } else {
+        ""
+    };
+    complain_line(&format!("error: {text}{advice}"));
 }
 
 /// Writes a line to stderr.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::NonEmptyStringValueParser;
 use domain::{EventSubmission, TenantId};
 use queue::{Bell, Clock};
 use serde_json::{Map, Value, json};
@@ -20,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The user who is to be told.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// What happened, such as `order.filled`.
     #[arg(long = "type", value_name = "TYPE")]
@@ -29,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "{}", value_name = "JSON")]
     data: String,
     /// The user's tenant.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
     tenant: String,
     /// low, medium, high or critical.
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tracing::info;
+use workers::DeliveryMetrics;
 
 use super::process::{Process, ensure_admin_key};
 use crate::config::Config;
@@ -31,6 +32,9 @@ pub(super) async fn run(config: Config, args: Args) -> anyhow::Result<()> {
     if let Some(key) = &process.config.auth.bootstrap_api_key {
         ensure_admin_key(&process.store, key, &process.clock).await?;
     }
+    // A front alone delivers nothing. A dashboard that looks for the names finds them, at zero.
+    DeliveryMetrics::register(&process.registry, process.config.metrics.legacy_names)
+        .context("could not register the metrics")?;
     let app = process.start_front()?;
     let store = process.start_ground();
     lifetime.requests.spawn(server::run(app, listener));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use domain::{TenantId, UserId};
 use queue::Clock;
 use serde_json::json;
@@ -13,17 +14,26 @@ use crate::config::Config;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The user, as events and notifications name them.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// The user's tenant.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
     tenant: String,
     /// How long the token is valid.
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     ttl: Duration,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A token that is over when it is made is nobody's wish.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl < Duration::from_secs(1) {
+        return Err("must be at least 1s".to_owned());
+    }
+    Ok(ttl)
 }
 
 pub(super) fn run(config: &Config, args: &Args) -> anyhow::Result<()> {

@@ -37,6 +37,19 @@ impl Config {
                 wrong.push((path, "must be from 1s to 366days".to_owned()));
             }
         }
+        for (path, url) in [
+            ("database.url", &self.database.url),
+            ("database.direct_url", &self.database.direct_url),
+        ] {
+            let is_postgres = |url: &Secret| {
+                let (scheme, _) = url.reveal().split_once("://").unwrap_or_default();
+                matches!(scheme, "postgres" | "postgresql")
+            };
+            if url.as_ref().is_some_and(|url| !is_postgres(url)) {
+                let problem = "must be a URL such as postgres://user@host/database".to_owned();
+                wrong.push((path, problem));
+            }
+        }
         self.check_words(&mut wrong);
         self.check_retries(&mut wrong);
         self.check_smtp(&mut wrong);

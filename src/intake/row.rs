@@ -15,11 +15,15 @@ use workers::Route;
 use super::lane;
 use crate::config::IntakeConfig;
 
-/// Names the dedupe keys of direct sends, which have no event type.
+/// The type of a direct send without a template.
 const NOTIFICATION_TYPE: &str = "notification";
 
-/// Names the dedupe keys of test sends: a test must not stand for the real thing.
-const TEST_TYPE: &str = "notification.test";
+/// Names the dedupe keys of direct sends: no event has this type, so none stands for a send.
+const SENDS: &str = "";
+
+/// Names the dedupe keys of test sends: a test must not stand for the real thing. The character is
+/// one that nobody types.
+const TEST_SENDS: &str = "\u{7f}";
 
 /// How long the keys of a submission stay taken.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +135,7 @@ impl Row {
             .priority(workers::urgency(sent.priority));
         let dedupe_key = sent.dedupe_key.map(|dedupe_key| DedupeKey {
             tenant_id: tenant_id.clone(),
-            kind: NOTIFICATION_TYPE.to_owned(),
+            kind: SENDS.to_owned(),
             dedupe_key,
             id: id.as_uuid(),
             expires_at: now + windows.dedupe,
@@ -176,7 +180,7 @@ impl Row {
             sent.is_test = true;
         }
         if let Some(key) = &mut self.dedupe_key {
-            TEST_TYPE.clone_into(&mut key.kind);
+            TEST_SENDS.clone_into(&mut key.kind);
         }
         self
     }

@@ -105,6 +105,20 @@ async fn what_was_not_even_routed_is_cancelled_with_its_job() {
     assert_eq!(front.count("queue.jobs").await, 0);
 }
 
+/// The job that routes it may be running just then; that is not yet sending.
+#[tokio::test]
+async fn what_is_for_later_can_be_taken_back_the_moment_it_was_sent() {
+    let house = House::with_outbox().await;
+    for round in 0..40 {
+        let id = house.send(mail(json!({"send_at": in_an_hour()}))).await;
+
+        let answer = house.front.post(&cancel(&id), json!({})).await;
+
+        assert_eq!(answer.expect(200)["status"], "cancelled", "round {round}");
+    }
+    assert_eq!(house.front.count("queue.jobs").await, 0);
+}
+
 #[tokio::test]
 async fn once_sent_it_is_too_late() {
     let house = House::with_outbox().await;

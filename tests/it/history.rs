@@ -24,6 +24,35 @@ async fn listed(front: &Front, credential: &str, query: &str) -> Vec<String> {
         .collect()
 }
 
+/// Who fetches the list after a `resync` misses nothing that the feed would have told.
+#[tokio::test]
+async fn the_list_has_the_data_that_the_feed_has() {
+    let house = House::with_outbox().await;
+    let payload = json!({"user_id": "u1", "k": "v"});
+    let event = json!({"type": "plain", "payload": payload});
+    house.front.post("/v1/events", event).await.expect(202);
+    let sent = json!({"user_id": "u1", "content": "Hi", "data": {"x": 1}});
+    house.send(sent).await;
+    let listed = testkit::eventually(crate::SOON, async || {
+        let page = house
+            .front
+            .get("/v1/notifications?user_id=u1")
+            .await
+            .expect(200);
+        let items = page["items"].as_array().unwrap().clone();
+        let has_arrived = |item: &Value| item["status"] == "delivered";
+        (items.len() == 2 && items.iter().all(has_arrived)).then_some(items)
+    })
+    .await;
+
+    let data: Vec<_> = listed
+        .iter()
+        .map(|item| item["in_app"]["data"].clone())
+        .collect();
+    assert!(data.contains(&payload), "{listed:?}");
+    assert!(data.contains(&json!({"x": 1})), "{listed:?}");
+}
+
 #[tokio::test]
 async fn a_notification_is_read_unread_seen_and_archived_by_its_user() {
     let front = Front::start().await;

@@ -93,6 +93,28 @@ async fn repeats_of_an_event_id_or_a_dedupe_key_count_once_whoever_sends_them() 
 }
 
 #[tokio::test]
+async fn no_event_stands_for_a_direct_send() {
+    let front = Front::start().await;
+    let send = json!({"user_id": "u1", "content": "Hi", "dedupe_key": "k"});
+    front
+        .post("/v1/notifications", send.clone())
+        .await
+        .expect(202);
+
+    let event = json!({"type": "notification", "payload": {}, "dedupe_key": "k"});
+    let event = front.post("/v1/events", event).await.expect(202);
+    let test = front
+        .post("/v1/notifications/test", send.clone())
+        .await
+        .expect(202);
+    let again = front.post("/v1/notifications", send).await.expect(202);
+
+    assert_eq!(event["status"], "accepted");
+    assert_eq!(test["status"], "pending");
+    assert_eq!(again["status"], "duplicate");
+}
+
+#[tokio::test]
 async fn a_dedupe_key_is_free_again_after_its_window() {
     let window = Duration::from_hours(1);
     let front = Front::start_with(|config| config.intake.dedupe_window = window).await;

@@ -17,6 +17,6 @@ insert into queue.dead_letters
 select job_id, enqueued_at, coalesce($6, now()), priority, lane, attempt, failures + 1,
        max_attempts, crashes, queue, kind, unique_key, reason, payload,
        coalesce(errors, '[]') || jsonb_build_object(
-           'attempt', attempt, 'at', coalesce($6, now()), 'error', error)
+           'attempt', attempt, 'at', queue.moment(coalesce($6, now())), 'error', error)
 from buried
 returning job_id as "job_id: JobId"

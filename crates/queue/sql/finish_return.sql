@@ -11,7 +11,8 @@ set state      = 'available',
     errors     = case
                      when fence.error is null then job.errors
                      else coalesce(job.errors, '[]') || jsonb_build_object(
-                         'attempt', job.attempt, 'at', coalesce($8, now()), 'error', fence.error)
+                         'attempt', job.attempt, 'at', queue.moment(coalesce($8, now())),
+                         'error', fence.error)
                  end
 from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::float8[], $5::smallint[], $6::text[],
             $7::timestamptz[])

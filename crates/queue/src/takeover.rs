@@ -176,7 +176,7 @@ pub(crate) async fn take_back(
          update queue.jobs as job
          set state = 'available', epoch = null, claimed_at = null, crashes = job.crashes + 1,
              errors = coalesce(job.errors, '[]') || jsonb_build_object(
-                 'attempt', job.attempt, 'at', now(), 'error', 'the worker died')
+                 'attempt', job.attempt, 'at', queue.moment(now()), 'error', 'the worker died')
          from held
          where job.job_id = held.job_id
          returning job.queue",

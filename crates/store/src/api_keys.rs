@@ -40,7 +40,9 @@ impl NewApiKey {
         roles: Vec<Role>,
         created_at: DateTime<Utc>,
     ) -> Self {
-        let prefix = secret.chars().take(PREFIX_CHARS).collect();
+        // An operator may have chosen a short one: most of it stays hidden.
+        let shown = PREFIX_CHARS.min(secret.chars().count() / 4);
+        let prefix = secret.chars().take(shown).collect();
         let (hash, name) = (hash_of(secret), name.into());
         Self {
             api_key_id,

@@ -48,7 +48,7 @@ pub struct Entry {
     pub seq: i64,
     pub title: Option<String>,
     pub message: String,
-    /// What the template set.
+    /// As the feed has it: what the template set; else the event's payload, or the send's data.
     pub data: Option<Value>,
     pub reading: Reading,
 }
@@ -205,13 +205,16 @@ pub async fn list_entries(
         r#"
         select delivery.notification_id, entry.seq, delivery.message ->> 'subject' as title,
                coalesce(delivery.message ->> 'body', '') as "message!",
-               delivery.message -> 'data' as "data: Document<Value>",
+               coalesce(delivery.message -> 'data', event.payload, notification.data)
+                   as "data: Document<Value>",
                entry.seen_at, entry.read_at, entry.archived_at
         from deliveries as delivery
         join inbox as entry
             on entry.tenant_id = delivery.tenant_id
             and entry.user_id = delivery.user_id
             and entry.seq = delivery.seq
+        join notifications as notification on notification.id = delivery.notification_id
+        left join events as event on event.id = notification.event_id
         where delivery.notification_id = any($1::uuid[])
           and delivery.id >= $2
         "#,

@@ -62,9 +62,9 @@ pub(in crate::api) struct CloudEvent {
     source: String,
     #[schema(min_length = 1, max_length = 255)]
     r#type: String,
-    /// Our `payload`.
-    #[schema(schema_with = any_object)]
-    data: Value,
+    /// Our `payload`; empty without it.
+    #[schema(schema_with = optional_any_object)]
+    data: Option<Value>,
     /// Our `occurred_at`.
     #[schema(schema_with = optional_moment)]
     time: Option<Value>,

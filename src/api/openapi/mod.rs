@@ -98,7 +98,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 
 /// Adds what follows from the shape of an operation.
 fn complete(path: &str, method: &str, operation: &mut Operation) {
-    let is_open = operation.security.as_ref().is_some_and(Vec::is_empty);
+    let is_open = operation.security.as_ref().is_some_and(|needed| {
+        needed
+            .iter()
+            .all(|each| *each == SecurityRequirement::default())
+    });
     if operation.security.is_none() {
         let scheme = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
         operation.security = Some(

@@ -4,7 +4,7 @@
 //! so what one source sends twice counts once. Of the extension attributes we read `severity` and
 //! `dedupekey`; others are for other readers and are passed over, as the specification asks.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::{EventSubmission, FieldError};
@@ -28,12 +28,11 @@ impl EventSubmission {
         }
         if fields.has("data_base64") {
             fields.refuse("data_base64", "is not read; send JSON in `data`");
-        } else if !fields.has("data") {
-            fields.refuse("data", "is required");
         }
         let event = Self {
             kind: fields.required_name("type"),
-            payload: fields.object("data").unwrap_or_default(),
+            // An event that only says that something happened has no data.
+            payload: fields.object("data").unwrap_or_else(|| json!({})),
             event_id: Some(fields.required_name("id")),
             producer: Some(fields.required_name("source")),
             severity: fields.word("severity", Severity::parse, "low, medium, high, critical"),
@@ -52,8 +51,6 @@ fn is_json(media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -99,8 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn an_event_without_data_has_an_empty_payload() {
+        let event = EventSubmission::parse_cloud_event(json!({
+            "specversion": "1.0", "id": "1", "source": "s", "type": "t",
+        }));
+
+        assert_eq!(event.unwrap().payload, json!({}));
+    }
+
+    #[test]
     fn data_is_an_object() {
-        for data in [json!("text"), json!([1]), json!(null)] {
+        for data in [json!("text"), json!([1])] {
             let errors = EventSubmission::parse_cloud_event(json!({
                 "specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": data,
             }))

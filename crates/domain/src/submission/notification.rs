@@ -78,6 +78,7 @@ impl NotificationSubmission {
 fn channels(fields: &mut Fields) -> Option<Vec<Channel>> {
     let single = fields.word("type", Channel::parse, CHANNEL_WORDS);
     if !fields.has("channels") {
+        fields.take("channels");
         return single.map(|channel| vec![channel]);
     }
     if single.is_some() {
@@ -218,6 +219,13 @@ mod tests {
         assert_eq!(sent.channels, Some(vec![Channel::Email, Channel::InApp]));
         assert_eq!(sent.priority, Priority::Normal);
         assert!(sent.bypass_quiet_hours);
+    }
+
+    #[test]
+    fn null_channels_are_none() {
+        let nothing = json!({"channels": null, "template": null, "data": null, "type": null});
+
+        assert_eq!(parse(body(nothing)).unwrap().channels, None);
     }
 
     #[test]

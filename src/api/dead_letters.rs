@@ -88,7 +88,9 @@ pub(super) async fn list(
     });
     let filter = DeadLetterFilter {
         ids: None,
-        queue: query.text("queue"),
+        queue: query.parsed("queue", QUEUE_EXPECTED, |name| {
+            known(name).map(str::to_owned)
+        }),
         kind: query.text("kind"),
         error: query.text("error"),
         since: query.time("since"),
@@ -241,6 +243,14 @@ pub(super) async fn replay_short(
     start(&app, &caller, asked, body.once, true).await
 }
 
+/// What a name of a queue has to be: one that is misspelt must not look like one without dead
+/// letters.
+const QUEUE_EXPECTED: &str = "must be a queue, as /v1/admin/queues lists them";
+
+fn known(queue: &str) -> Option<&'static str> {
+    workers::queues::all().find(|known| *known == queue)
+}
+
 /// Begins a replay, and answers with its id. One that `must_match` is refused if nothing does.
 async fn start(
     app: &App,
@@ -249,6 +259,13 @@ async fn start(
     once: Option<OnceKey>,
     must_match: bool,
 ) -> Result<Response<Body>, ApiError> {
+    if asked
+        .queue
+        .as_deref()
+        .is_some_and(|name| known(name).is_none())
+    {
+        return Err(ApiError::invalid_field("/queue", QUEUE_EXPECTED));
+    }
     let mut work = match once::begin(app, caller, once).await? {
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),

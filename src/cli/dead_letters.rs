@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::output::{say, say_json, say_table};
 use super::process::connect;
 use super::replays::{self, Wish};
+use super::work::check_queue;
 use crate::config::Config;
 
 /// Most replayed in a second: far more than a database takes.
@@ -94,7 +95,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Filter {
     /// Only of this queue.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_queue)]
     queue: Option<String>,
     /// Only of this kind of job.
     #[arg(long)]
@@ -135,6 +136,11 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
             .checked_sub_signed(TimeDelta::from_std(ago).ok()?)
     })
     .ok_or_else(|| "expected a time such as 2026-01-31T09:00:00Z, or 2h for so long ago".to_owned())
+}
+
+fn parse_queue(name: &str) -> Result<String, String> {
+    check_queue(name).map_err(|error| error.to_string())?;
+    Ok(name.to_owned())
 }
 
 fn parse_rate(text: &str) -> Result<u32, String> {

@@ -21,7 +21,7 @@ use testkit::TestDatabase;
 use tokio::net::TcpListener;
 
 pub(crate) const JWT_SECRET: &str = "the secret of the tests";
-pub(crate) const ADMIN_KEY: &str = "pr_admin";
+pub(crate) const ADMIN_KEY: &str = "pr_admin_key_of_the_tests_012345";
 
 pub(crate) struct Front {
     pub(crate) store: Store,

@@ -362,7 +362,7 @@ async fn a_queue_is_paused_and_resumed_over_http_and_signed() {
             .fetch_all(front.store.pool())
             .await
             .unwrap();
-    let actor = format!("key:{ADMIN_KEY}");
+    let actor = "key:pr_admin";
     assert_eq!(
         actions,
         [

@@ -30,8 +30,8 @@ async fn insert(
 async fn a_key_works_until_it_is_revoked_and_stays_listed() {
     let kit = Kit::create().await;
     let mut tx = kit.store.begin().await.unwrap();
-    let id = insert(&mut tx, "pk_0123456789", kit.now, None).await;
-    let hash = hash_of("pk_0123456789");
+    let id = insert(&mut tx, "pk_0123456789_0123456789_0123456", kit.now, None).await;
+    let hash = hash_of("pk_0123456789_0123456789_0123456");
 
     let found = find_api_key(&mut tx, &hash, kit.now)
         .await
@@ -42,6 +42,9 @@ async fn a_key_works_until_it_is_revoked_and_stays_listed() {
 
     assert_eq!(found.roles, [Role::Send, Role::Read]);
     assert_eq!(found.prefix, "pk_01234");
+    // Of a key that somebody chose and chose short, less is shown.
+    let short = NewApiKey::of_secret(id, TenantId::default(), "secret12", "", vec![], kit.now);
+    assert_eq!(short.prefix, "se");
     assert_eq!(find_api_key(&mut tx, &hash, kit.now).await.unwrap(), None);
     assert!(!revoke_api_key(&mut tx, id, revoked_at).await.unwrap());
     let default = TenantId::default();

@@ -54,3 +54,39 @@ async fn the_reader_is_served_from_the_binary_and_asks_nobody_else() {
     }
     front.get("/docs/no-such-file").await.expect_problem(404);
 }
+
+/// Whoever reads it sees what to send and what comes back.
+#[test]
+fn every_body_and_every_answer_in_json_has_an_example() {
+    let document: Value = serde_json::from_str(&postrider::api::openapi::page()).unwrap();
+    let schema_of = |reference: &Value| {
+        let name = reference.as_str()?.rsplit('/').next()?;
+        document["components"]["schemas"].get(name)
+    };
+    let is_shown = |content: &Value| {
+        let schema = &content["schema"];
+        let schema = match schema["type"].as_str() {
+            Some("array") => &schema["items"],
+            _ => schema,
+        };
+        let schema = schema_of(&schema["$ref"]).unwrap_or(schema);
+        [content, schema]
+            .iter()
+            .any(|each| each.get("example").is_some() || each.get("examples").is_some())
+    };
+    let mut bare = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let answers = operation["responses"].as_object().into_iter().flatten();
+            let contents = answers.map(|(status, answer)| (status.as_str(), &answer["content"]));
+            let body = ("body", &operation["requestBody"]["content"]);
+            for (what, contents) in contents.chain([body]) {
+                let content = contents.get("application/json");
+                if content.is_some_and(|content| !is_shown(content)) {
+                    bare.push(format!("{method} {path} {what}"));
+                }
+            }
+        }
+    }
+    assert!(bare.is_empty(), "{bare:#?}");
+}

@@ -13,12 +13,13 @@ pub(super) mod reader;
 pub(super) mod words;
 
 use axum::response::IntoResponse;
+use serde_json::{Map, Value};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Info, OpenApi, RefOr, Required};
+use utoipa::openapi::{Components, Info, OpenApi, RefOr, Required};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -46,12 +47,27 @@ pub(super) fn document(routes: &mut OpenApiRouter<App>) -> OpenApi {
                 .get_or_insert(Box::new(AdditionalProperties::FreeForm(false)));
         }
     }
+    show_examples(components);
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             complete(path, method, operation);
         }
     }
     document
+}
+
+/// Gives bodies and answers the examples of `examples.json`, which a running house answered with.
+fn show_examples(components: &mut Components) {
+    let examples: Map<String, Value> =
+        serde_json::from_str(include_str!("examples.json")).unwrap_or_default();
+    for (name, example) in examples {
+        match components.schemas.get_mut(&name) {
+            Some(RefOr::T(Schema::Object(schema))) => schema.examples = vec![example],
+            Some(RefOr::T(Schema::OneOf(schema))) => schema.examples = vec![example],
+            Some(RefOr::T(Schema::AllOf(schema))) => schema.examples = vec![example],
+            _ => {}
+        }
+    }
 }
 
 /// The text of `docs/openapi.json`.

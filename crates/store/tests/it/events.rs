@@ -195,3 +195,40 @@ async fn keys_are_pruned_once_they_have_expired_and_not_before() {
     let claims = claim_event_keys(&mut tx, &again, kit.now).await.unwrap();
     assert!(matches!(claims[..], [KeyClaim::DuplicateOf(_)]));
 }
+
+/// Postgres writes numbers out in full. One row that cannot be read again would fail every claim
+/// that loads it.
+#[tokio::test]
+async fn every_number_that_may_come_in_can_be_read_again() {
+    let kit = Kit::create().await;
+    let mut tx = kit.store.begin().await.unwrap();
+    let numbers = [
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        -1.797_693_134_862_315_6e308,
+        0.1 + 0.2,
+        1e22,
+        123_456_789.123_456_79,
+    ];
+    let mut row = event(&kit, "numbers");
+    row.payload = json!({"numbers": numbers, "whole": [u64::MAX, i64::MIN]});
+    insert_events(&mut tx, std::slice::from_ref(&row))
+        .await
+        .unwrap();
+
+    let read = list_events_by_id(&mut tx, &[row.id])
+        .await
+        .unwrap()
+        .remove(0);
+
+    let bits = |payload: &serde_json::Value| -> Vec<u64> {
+        let numbers = payload["numbers"].as_array().unwrap().iter();
+        numbers
+            .map(|number| number.as_f64().unwrap().to_bits())
+            .collect()
+    };
+    assert_eq!(bits(&read.payload), bits(&row.payload));
+    assert_eq!(read.payload["whole"], row.payload["whole"]);
+}

@@ -56,6 +56,25 @@ impl Caller {
         }
     }
 
+    /// The note of a change. No address and no content goes into it.
+    pub(crate) fn note(
+        &self,
+        at: DateTime<Utc>,
+        action: &str,
+        subject: &str,
+        detail: Option<Value>,
+    ) -> AuditEntry {
+        AuditEntry {
+            audit_id: queue::uuid_at(at),
+            at,
+            tenant_id: self.tenant_id.clone(),
+            actor: self.actor(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail,
+        }
+    }
+
     /// Notes a change in its transaction.
     pub(crate) async fn sign(
         &self,
@@ -65,16 +84,7 @@ impl Caller {
         subject: &str,
         detail: Option<Value>,
     ) -> Result<(), ApiError> {
-        let now = app.clock.now();
-        let entry = AuditEntry {
-            audit_id: queue::uuid_at(now),
-            at: now,
-            tenant_id: self.tenant_id.clone(),
-            actor: self.actor(),
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            detail,
-        };
+        let entry = self.note(app.clock.now(), action, subject, detail);
         record(tx, &[entry]).await.map_err(ApiError::from_store)
     }
 
@@ -131,56 +141,6 @@ impl FromRequestParts<App> for Caller {
         let credential = credential_of(&parts.headers)
             .ok_or_else(|| ApiError::unauthorized("send an API key or a user token"))?;
         app.authenticate(&Visit::of(parts), credential).await
-    }
-}
-
-/// A caller who may submit. Refused before the body is read.
-#[derive(Debug)]
-pub struct Sender(pub Caller);
-
-impl FromRequestParts<App> for Sender {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, app).await?;
-        if caller.may(Role::Send) {
-            return Ok(Self(caller));
-        }
-        Err(ApiError::forbidden("submitting needs the role `send`"))
-    }
-}
-
-/// A caller who may look after the tenant's own. Refused before the body is read.
-#[derive(Debug)]
-pub struct Admin(pub Caller);
-
-impl FromRequestParts<App> for Admin {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, app).await?;
-        if caller.may(Role::Admin) {
-            return Ok(Self(caller));
-        }
-        Err(ApiError::forbidden("this needs the role `admin`"))
-    }
-}
-
-/// A caller who may touch what all tenants share: an admin of the tenant that runs the installation.
-#[derive(Debug)]
-pub struct Operator(pub Caller);
-
-impl FromRequestParts<App> for Operator {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let Admin(caller) = Admin::from_request_parts(parts, app).await?;
-        if caller.tenant_id == TenantId::default() {
-            return Ok(Self(caller));
-        }
-        Err(ApiError::forbidden(
-            "this concerns all tenants and needs an admin of the tenant `default`",
-        ))
     }
 }
 

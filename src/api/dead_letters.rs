@@ -21,13 +21,14 @@ use workers::replay::{Request, begin};
 use workers::{ReplayError, Subject};
 
 use super::admin_view::{DeadLetterView, SubjectView, WholeDeadLetterView};
-use super::auth::{Admin, Caller};
+use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceKey, PostBody};
 use super::openapi::bodies::{ReplayBody, ShortReplayBody};
 use super::page::{self, Page, PageParams};
 use super::query::Query;
+use super::roles::Admin;
 use super::view::DeliveryView;
 use crate::app::App;
 

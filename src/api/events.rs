@@ -12,13 +12,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Sender;
 use super::batch::{Batch, ItemError};
 use super::body::BATCH_BYTES_MAX;
 use super::cloud_events::{EventPost, Posted};
 use super::error::ApiError;
 use super::once::PostBody;
 use super::openapi::bodies::{CloudEvent, EventBody, EventsBody};
+use super::roles::Sender;
 use super::submit;
 use crate::app::App;
 use crate::intake::{Answer, Row};

@@ -27,10 +27,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admin::Admin;
 use super::error::ApiError;
 use super::openapi::people::PreferencesBody;
 use super::path::UserPath;
+use super::roles::Admin;
 use super::users::{UserView, unknown};
 use super::view::{DeliveryView, Moment, NotificationView};
 use crate::app::App;

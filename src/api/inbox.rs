@@ -6,7 +6,6 @@ use axum::http::{Response, StatusCode};
 use domain::{FieldError, NotificationId, UserId};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::audit::AuditEntry;
 use store::reading::Ack;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -108,19 +107,7 @@ pub(super) async fn audit(
     if caller.user_id.as_ref() == Some(&reader.user_id) {
         return Ok(());
     }
-    let now = app.clock.now();
-    let entry = AuditEntry {
-        audit_id: queue::uuid_at(now),
-        at: now,
-        tenant_id: caller.tenant_id.clone(),
-        actor: caller.actor(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        detail: None,
-    };
-    store::audit::record(work, &[entry])
-        .await
-        .map_err(ApiError::from_store)
+    caller.sign(app, work, action, subject, None).await
 }
 
 /// Whose feed it is about: the caller's, or the one of `?user_id=` for an admin key.

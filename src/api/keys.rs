@@ -18,7 +18,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::admin::Admin;
 use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
@@ -26,6 +25,7 @@ use super::once::{self, Begun, OnceHeader, PostBody};
 use super::openapi::words::optional_moment;
 use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
+use super::roles::Admin;
 use super::view::Moment;
 use crate::app::App;
 use crate::keys::{self, Made, OVERLAP_DEFAULT, OVERLAP_MAX, Order, Signature};

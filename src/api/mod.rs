@@ -1,6 +1,5 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
-mod admin;
 mod admin_view;
 mod arrival;
 pub mod auth;
@@ -30,6 +29,7 @@ mod preferences;
 pub(crate) mod query;
 mod queues;
 mod replays;
+mod roles;
 mod stats;
 mod submit;
 pub mod token;

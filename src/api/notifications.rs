@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Caller, Sender};
+use super::auth::Caller;
 use super::batch::{Batch, ItemError};
 use super::body::{BATCH_BYTES_MAX, Json};
 use super::error::ApiError;
@@ -32,6 +32,7 @@ use super::openapi::bodies::{NotificationBody, NotificationsBody};
 use super::openapi::words::{ChannelWord, StatusWord};
 use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
+use super::roles::Sender;
 use super::submit;
 use super::view::{DeliveryView, NotificationView, TraceView};
 use crate::app::App;

@@ -9,7 +9,6 @@ use store::preferences::{find_preferences, lock_preferences, upsert_preferences}
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admin::noted;
 use super::auth::Caller;
 use super::body::{Json, JsonBody};
 use super::error::ApiError;
@@ -248,8 +247,8 @@ async fn write(
     upsert_preferences(connection, &caller.tenant_id, user_id, preferences, now)
         .await
         .map_err(ApiError::from_store)?;
-    let entry = noted(caller, now, "preferences.changed", user_id.as_str(), None);
-    store::audit::record(connection, &[entry])
+    let subject = user_id.as_str();
+    caller
+        .sign(app, connection, "preferences.changed", subject, None)
         .await
-        .map_err(ApiError::from_store)
 }

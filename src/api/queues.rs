@@ -13,11 +13,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::admin_view::{QueueView, SwitchView};
-use super::auth::{Caller, Operator};
+use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceHeader, OnceKey};
 use super::page::Page;
+use super::roles::Operator;
 use crate::app::App;
 
 /// The routes of this file.

@@ -10,13 +10,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::admin_view::{ReplayItemView, ReplayView, WholeReplayView};
-use super::auth::Admin;
 use super::body::Json;
 use super::dead_letters::path_id;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceHeader};
 use super::page::{Page, PageParams, PageQuery};
 use super::query::Query;
+use super::roles::Admin;
 use crate::app::App;
 
 /// The routes of this file.

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admin::{Admin, Looker, noted};
 use super::auth::Caller;
 use super::body::{BATCH_BYTES_MAX, Json, JsonBody};
 use super::error::ApiError;
@@ -21,6 +20,7 @@ use super::openapi::people::{MembersBody, TopicBody};
 use super::page::{NamedPageQuery, Page, PageParams, PageQuery};
 use super::path::TopicPath;
 use super::query::Query;
+use super::roles::{Admin, Looker};
 use super::view::Moment;
 use crate::app::App;
 
@@ -382,10 +382,7 @@ async fn note(
     detail: serde_json::Value,
 ) -> Result<(), ApiError> {
     let subject = topic.topic_id.to_string();
-    let entry = noted(caller, app.clock.now(), action, subject, Some(detail));
-    store::audit::record(tx, &[entry])
-        .await
-        .map_err(ApiError::from_store)
+    caller.sign(app, tx, action, &subject, Some(detail)).await
 }
 
 /// Counts, not names: who was in a topic is not kept for ever.

@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admin::{Admin, noted};
 use super::body::{Json, JsonBody};
 use super::error::ApiError;
 use super::openapi::people::{AddressesBody, UserBody};
 use super::page::{NamedPageQuery, Page, PageParams};
 use super::path::UserPath;
 use super::query::Query;
+use super::roles::Admin;
 use crate::app::App;
 use crate::erasure::Erasure;
 
@@ -145,20 +145,14 @@ async fn replace(
     let now = app.clock.now();
     // Roles and groups decide who hears of what; addresses are nobody's business.
     let detail = json!({"roles": user.roles, "groups": user.groups});
-    let entry = noted(
-        &caller,
-        now,
-        "user.replaced",
-        user.user_id.as_str(),
-        Some(detail),
-    );
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
     upsert_user(&mut tx, &user, now)
         .await
         .map_err(ApiError::from_store)?;
-    store::audit::record(&mut tx, &[entry])
-        .await
-        .map_err(ApiError::from_store)?;
+    let subject = user.user_id.as_str();
+    caller
+        .sign(&app, &mut tx, "user.replaced", subject, Some(detail))
+        .await?;
     tx.commit().await.map_err(ApiError::from_store)?;
     Ok(Json(StatusCode::OK, UserView::of(user)))
 }
@@ -178,13 +172,7 @@ async fn erase(
     Admin(caller): Admin,
     UserPath(user_id): UserPath,
 ) -> Result<StatusCode, ApiError> {
-    let audit = noted(
-        &caller,
-        app.clock.now(),
-        "user.erased",
-        user_id.as_str(),
-        None,
-    );
+    let audit = caller.note(app.clock.now(), "user.erased", user_id.as_str(), None);
     let erasure = Erasure {
         tenant_id: caller.tenant_id,
         user_id,

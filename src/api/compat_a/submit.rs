@@ -10,12 +10,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::TAG;
-use crate::api::auth::Sender;
 use crate::api::body::BATCH_BYTES_MAX;
 use crate::api::error::ApiError;
 use crate::api::notifications::{BulkSubmitted, Submitted, hand_in, hand_in_bulk, read};
 use crate::api::once::PostBody;
 use crate::api::openapi::words::{ChannelAsked, PriorityAsked, any_object, moment};
+use crate::api::roles::Sender;
 use crate::app::App;
 use crate::intake::Row;
 

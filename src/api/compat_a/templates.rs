@@ -10,12 +10,12 @@ use utoipa_axum::routes;
 
 use super::TAG;
 use super::offset::{OffsetParams, OffsetQuery};
-use crate::api::admin::Admin;
 use crate::api::body::Json;
 use crate::api::error::ApiError;
 use crate::api::openapi::words::ChannelWord;
 use crate::api::path::name;
 use crate::api::query::Query;
+use crate::api::roles::Admin;
 use crate::app::App;
 
 /// The routes of this file.

@@ -12,10 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use workers::Withdrawn;
 
-use super::dead_letters::path_id;
 use super::error::ApiError;
 use super::notifications::whole;
 use super::once::{self, Begun, OnceHeader};
+use super::path::path_id;
 use super::roles::Sender;
 use super::view::NotificationView;
 use crate::app::App;

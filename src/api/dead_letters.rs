@@ -27,7 +27,9 @@ use super::error::ApiError;
 use super::once::{self, Begun, OnceKey, PostBody};
 use super::openapi::bodies::{ReplayBody, ShortReplayBody};
 use super::page::{self, Page, PageParams};
+use super::path::path_id;
 use super::query::Query;
+use super::queues;
 use super::roles::Admin;
 use super::view::DeliveryView;
 use crate::app::App;
@@ -90,7 +92,7 @@ pub(super) async fn list(
     let filter = DeadLetterFilter {
         ids: None,
         queue: query.parsed("queue", QUEUE_EXPECTED, |name| {
-            known(name).map(str::to_owned)
+            queues::known(name).map(str::to_owned)
         }),
         kind: query.text("kind"),
         error: query.text("error"),
@@ -248,10 +250,6 @@ pub(super) async fn replay_short(
 /// letters.
 const QUEUE_EXPECTED: &str = "must be a queue, as /v1/admin/queues lists them";
 
-fn known(queue: &str) -> Option<&'static str> {
-    workers::queues::all().find(|known| *known == queue)
-}
-
 /// Begins a replay, and answers with its id. One that `must_match` is refused if nothing does.
 async fn start(
     app: &App,
@@ -263,7 +261,7 @@ async fn start(
     if asked
         .queue
         .as_deref()
-        .is_some_and(|name| known(name).is_none())
+        .is_some_and(|name| queues::known(name).is_none())
     {
         return Err(ApiError::invalid_field("/queue", QUEUE_EXPECTED));
     }
@@ -319,15 +317,6 @@ async fn start(
     let response = work.answer(app, StatusCode::ACCEPTED, &view).await?;
     app.bell.ring(JOBS_AVAILABLE, workers::queues::RETRY);
     Ok(response)
-}
-
-/// The id that the path names.
-pub(super) fn path_id<T: std::str::FromStr>(
-    params: Result<RawPathParams, RawPathParamsRejection>,
-) -> Option<T> {
-    let params = params.ok()?;
-    let (_, id) = params.iter().find(|(name, _)| *name == "id")?;
-    id.parse().ok()
 }
 
 /// A place in the order of deaths as a cursor: microseconds since 1970, and the job.

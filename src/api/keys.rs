@@ -24,6 +24,7 @@ use super::error::ApiError;
 use super::once::{self, Begun, OnceHeader, PostBody};
 use super::openapi::words::optional_moment;
 use super::page::{Page, PageParams, PageQuery};
+use super::path::path_id;
 use super::query::Query;
 use super::roles::Admin;
 use super::view::Moment;
@@ -205,8 +206,9 @@ async fn show(
     Admin(caller): Admin,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Json<KeyView>, ApiError> {
-    let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
-    let key = find(&mut conn, &caller, params).await?;
+    // The row is locked for its changes, which a transaction for reading may not do.
+    let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
+    let key = find(&mut tx, &caller, params).await?;
     Ok(Json(StatusCode::OK, KeyView::of(&key, app.clock.now())))
 }
 
@@ -336,12 +338,7 @@ async fn find(
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<ApiKey, ApiError> {
     let not_found = || ApiError::not_found("there is no such key");
-    let params = params.map_err(|_not_utf8| not_found())?;
-    let id = params
-        .iter()
-        .find_map(|(name, value)| (name == "id").then(|| Uuid::parse_str(value).ok()))
-        .flatten()
-        .ok_or_else(not_found)?;
+    let id: Uuid = path_id(params).ok_or_else(not_found)?;
     lock_api_key(conn, Some(&caller.tenant_id), id)
         .await
         .map_err(ApiError::from_store)?

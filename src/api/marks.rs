@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::inbox::{Unread, audit};
-use super::notifications::id_of;
 use super::once::{self, Begun, OnceHeader};
+use super::path::path_id;
 use crate::app::App;
 use crate::live;
 use crate::live::hub::Reader;
@@ -124,7 +124,7 @@ async fn mark(
         ));
     }
     let not_found = || ApiError::not_found("there is no such notification");
-    let id = id_of(params).ok_or_else(not_found)?;
+    let id = path_id(params).ok_or_else(not_found)?;
     let mut work = match once::begin(&app, &caller, once.0).await? {
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),

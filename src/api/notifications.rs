@@ -31,6 +31,7 @@ use super::once::{OnceKey, PostBody};
 use super::openapi::bodies::{NotificationBody, NotificationsBody};
 use super::openapi::words::{ChannelWord, StatusWord};
 use super::page::{Page, PageParams, PageQuery};
+use super::path::path_id;
 use super::query::Query;
 use super::roles::Sender;
 use super::submit;
@@ -336,22 +337,13 @@ pub(super) async fn find(
 ) -> Result<Notification, ApiError> {
     let readable = caller.readable(None)?;
     let not_found = || ApiError::not_found("there is no such notification");
-    let id = id_of(params).ok_or_else(not_found)?;
+    let id = path_id(params).ok_or_else(not_found)?;
     store::notifications::find_notification(conn, &caller.tenant_id, id)
         .await
         .map_err(ApiError::from_store)?
         // Another user's looks exactly like one that never was.
         .filter(|found| readable.is_none_or(|user_id| user_id == found.user_id))
         .ok_or_else(not_found)
-}
-
-/// The id in a path; `None` where it can be none.
-pub(super) fn id_of(
-    params: Result<RawPathParams, RawPathParamsRejection>,
-) -> Option<NotificationId> {
-    let params = params.ok()?;
-    let (_, value) = params.iter().find(|(name, _)| *name == "id")?;
-    value.parse().ok()
 }
 
 /// Shows `sending` where a delivery's job runs. It is not stored: a row per attempt would be

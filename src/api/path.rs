@@ -1,5 +1,7 @@
 //! What a path names: ids that may hold any character, percent-encoded.
 
+use std::str::FromStr;
+
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
@@ -37,6 +39,15 @@ impl FromRequestParts<App> for TopicPath {
         let text = name(parts, app, "id").await?;
         Ok(Self(TopicRef::parse(&text)))
     }
+}
+
+/// The id that `{id}` names; `None` where it can be none.
+pub(super) fn path_id<T: FromStr>(
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Option<T> {
+    let params = params.ok()?;
+    let (_, id) = params.iter().find(|(name, _)| *name == "id")?;
+    id.parse().ok()
 }
 
 /// Reads the parameter `key`, decoded.

@@ -119,5 +119,10 @@ async fn switch(
 fn queue_name(params: Result<RawPathParams, RawPathParamsRejection>) -> Option<&'static str> {
     let params = params.ok()?;
     let (_, asked) = params.iter().find(|(name, _)| *name == "name")?;
-    workers::queues::all().find(|queue| *queue == asked)
+    known(asked)
+}
+
+/// The queue of this name, if there is one.
+pub(super) fn known(name: &str) -> Option<&'static str> {
+    workers::queues::all().find(|queue| *queue == name)
 }

@@ -11,10 +11,10 @@ use utoipa_axum::routes;
 
 use super::admin_view::{ReplayItemView, ReplayView, WholeReplayView};
 use super::body::Json;
-use super::dead_letters::path_id;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceHeader};
 use super::page::{Page, PageParams, PageQuery};
+use super::path::path_id;
 use super::query::Query;
 use super::roles::Admin;
 use crate::app::App;

@@ -43,7 +43,7 @@ pub(crate) fn say_table<const N: usize>(
 pub(crate) fn complain(error: &anyhow::Error) {
     let text = queue::describe(error.as_ref()).replace('\n', " ");
     // What Postgres says of a table that is not there tells nobody what to do.
-    let advice = if text.contains("relation \"") && text.contains("does not exist") {
+    let advice = if store::lacks_schema(error.as_ref()) {
         "; run `postrider migrate` first"
     } else {
         ""

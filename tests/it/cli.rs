@@ -111,6 +111,26 @@ async fn an_error_is_one_line_that_says_what_to_do_and_usage_exits_with_2() {
 }
 
 #[tokio::test]
+async fn a_database_without_tables_is_told_from_a_broken_one() {
+    let database = TestDatabase::create().await;
+    sqlx::raw_sql("drop schema queue cascade; drop table api_keys")
+        .execute(&database.pool().await)
+        .await
+        .unwrap();
+
+    for command in [["queues", "--json"], ["keys", "list"]] {
+        let output = run(&database, &command).await;
+
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.trim_end().ends_with("; run `postrider migrate` first"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_printed_for_a_user() {
     let database = TestDatabase::create().await;
 

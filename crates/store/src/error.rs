@@ -71,6 +71,17 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether a table is missing: the schema of this build was never brought in.
+pub fn lacks_schema(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|cause| {
+        let database = cause
+            .downcast_ref::<sqlx::Error>()
+            .and_then(sqlx::Error::as_database_error);
+        database.is_some_and(|database| database.code().as_deref() == Some("42P01"))
+    })
+}
+
 /// Whether a row found no partition: ours to make, not the submitter's fault.
 fn lacks_partition(database: &dyn sqlx::error::DatabaseError) -> bool {
     database.code().as_deref() == Some("23514")

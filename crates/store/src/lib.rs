@@ -52,6 +52,6 @@ pub mod users;
 
 pub use connect::{MIGRATOR, Reader, Store, StoreOptions, Tx};
 pub use effect::Effect;
-pub use error::{StoreError, is_transient};
+pub use error::{StoreError, is_transient, lacks_schema};
 /// What every function here takes; a [`Tx`] dereferences to it.
 pub use sqlx::PgConnection as Connection;

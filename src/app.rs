@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use queue::{Bell, Clock};
-use render::Templates;
 use store::Store;
 use tokio::sync::{broadcast, watch};
+use workers::Catalog;
 
 use crate::api::auth::ApiKeys;
 use crate::api::key_use::KeyUse;
@@ -37,7 +37,7 @@ pub struct Parts {
     pub lifetime: Lifetime,
     /// Rung after a commit that has brought jobs.
     pub(crate) bell: Bell,
-    pub(crate) templates: Arc<Templates>,
+    pub(crate) catalog: Catalog,
     pub(crate) hub: Hub,
     pub(crate) keys: ApiKeys,
     pub(crate) key_use: KeyUse,
@@ -58,8 +58,8 @@ pub struct Surroundings {
     pub inbox_changed: broadcast::Receiver<Arc<str>>,
     /// Whether this process hears of what others ring.
     pub listening: watch::Receiver<bool>,
-    /// What direct sends may name.
-    pub templates: Arc<Templates>,
+    /// Rules, templates and limits as this process knows them.
+    pub catalog: Catalog,
     pub lifetime: Lifetime,
 }
 
@@ -74,7 +74,7 @@ impl App {
             bell,
             inbox_changed,
             listening,
-            templates,
+            catalog,
             lifetime,
         } = surroundings;
         let metrics = Metrics::register(&registry, config.metrics.legacy_names)?;
@@ -116,7 +116,7 @@ impl App {
             intake,
             lifetime,
             bell,
-            templates,
+            catalog,
             hub,
             keys: ApiKeys::default(),
             key_use: KeyUse::default(),

@@ -185,7 +185,7 @@ pub(super) fn read(
     let retention = TimeDelta::from_std(app.config.intake.retention).unwrap_or(TimeDelta::MAX);
     let sent = NotificationSubmission::parse(body, now, retention)?;
     if let Some(template) = &sent.template
-        && app.templates.find(template).is_none()
+        && app.catalog.latest().templates().find(template).is_none()
     {
         return Err(vec![FieldError::new(
             "/template",

@@ -1,6 +1,5 @@
 //! What the roles of a process share: database, bell, listener, metrics, lifetime.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +11,7 @@ use store::api_keys::NewApiKey;
 use store::{Store, StoreOptions};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
+use workers::Catalog;
 
 use crate::app::{App, Surroundings};
 use crate::config::{Config, Secret};
@@ -33,7 +33,7 @@ pub(super) struct Process {
     pub(super) registry: Registry,
     pub(super) bell: Bell,
     pub(super) listener: Listener,
-    pub(super) templates: Arc<Templates>,
+    pub(super) catalog: Catalog,
     pub(super) lifetime: Lifetime,
 }
 
@@ -50,7 +50,7 @@ impl Process {
             registry: registry()?,
             bell: Bell::new(),
             listener: Listener::new(),
-            templates: Arc::new(templates),
+            catalog: Catalog::new(templates),
             lifetime,
         })
     }
@@ -67,7 +67,7 @@ impl Process {
                 .listener
                 .subscribe_near(workers::INBOX_CHANGED, &self.bell),
             listening: self.listener.connected(),
-            templates: Arc::clone(&self.templates),
+            catalog: self.catalog.clone(),
             lifetime: self.lifetime.clone(),
         })
         .context("could not register the metrics")

@@ -9,7 +9,7 @@ use queue::{Clock, QueueConfig};
 use render::Templates;
 use tracing::info;
 use workers::providers::{Secret, SmtpConfig, SmtpTimeouts, SmtpUrlError, WebhookConfig};
-use workers::{Context, DeliveryMetrics, Parts, Providers, Running, WorkerLimits};
+use workers::{Catalog, Context, DeliveryMetrics, Parts, Providers, Running, WorkerLimits};
 
 use super::process::Process;
 use super::serve::bind;
@@ -70,7 +70,7 @@ pub(super) fn start(process: &mut Process) -> anyhow::Result<Running> {
     }
     let counting = DeliveryMetrics::register(&process.registry, config.metrics.legacy_names)
         .context("could not register the metrics")?;
-    let context = context(config, &process.templates, &process.clock)?.counting(counting);
+    let context = context(config, &process.catalog, &process.clock)?.counting(counting);
     let metrics =
         queue::Metrics::register(&process.registry).context("could not register the metrics")?;
     Ok(workers::start(Parts {
@@ -110,8 +110,8 @@ fn lookout(process: &Process) -> axum::Router {
 }
 
 /// What the handlers share: above all, who carries which channel.
-fn context(config: &Config, templates: &Arc<Templates>, clock: &Clock) -> anyhow::Result<Context> {
-    let context = Context::try_new(Arc::clone(templates), providers(config)?, clock.clone())
+fn context(config: &Config, catalog: &Catalog, clock: &Clock) -> anyhow::Result<Context> {
+    let context = Context::try_new(catalog.clone(), providers(config)?, clock.clone())
         .context("could not set up the channels")?;
     let limits = store::settlement::Limits {
         unread_max: config.inbox.unread_max,
@@ -122,7 +122,7 @@ fn context(config: &Config, templates: &Arc<Templates>, clock: &Clock) -> anyhow
 /// Sets up the channels as a worker would at its start, and lets go of them. Nothing is connected.
 pub(super) fn try_providers(config: &Config) -> anyhow::Result<()> {
     let templates = Templates::builtin().context("could not read the built-in templates")?;
-    context(config, &Arc::new(templates), &Clock::system()).map(drop)
+    context(config, &Catalog::new(templates), &Clock::system()).map(drop)
 }
 
 /// The configured providers.

@@ -66,7 +66,7 @@ impl Front {
             bell: bell.clone(),
             inbox_changed,
             listening,
-            templates: std::sync::Arc::new(render::Templates::builtin().unwrap()),
+            catalog: workers::Catalog::new(render::Templates::builtin().unwrap()),
             lifetime: lifetime.clone(),
         })
         .unwrap();

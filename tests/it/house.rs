@@ -1,6 +1,5 @@
 //! A whole house in one process: a front with workers behind it, on a database of its own.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{RetryPolicies, RetryPolicy};
@@ -80,8 +79,8 @@ pub(crate) async fn work(
     limits: WorkerLimits,
 ) -> Running {
     let clock = Clock::system();
-    let templates = Arc::new(Templates::builtin().unwrap());
-    let context = Context::try_new(templates, providers, clock.clone())
+    let catalog = workers::Catalog::new(Templates::builtin().unwrap());
+    let context = Context::try_new(catalog, providers, clock.clone())
         .unwrap()
         .retrying(RetryPolicies::new(|_| retries))
         .within(UNREAD_FEW);

@@ -7,41 +7,36 @@ use std::fmt;
 use std::sync::Arc;
 
 use channels::Channels;
-use domain::{RetryPolicies, TemplateNames};
+use domain::RetryPolicies;
 use queue::{Chance, Clock};
-use render::Templates;
 use store::settlement::Limits;
 
+use crate::catalog::Catalog;
 use crate::metrics::DeliveryMetrics;
 
 /// What the handlers of one process share. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    pub(crate) templates: Arc<Templates>,
-    pub(crate) template_names: Arc<TemplateNames>,
     pub(crate) channels: Channels,
     pub(crate) retries: Arc<RetryPolicies>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) metrics: Option<DeliveryMetrics>,
+    /// Rules, templates and limits as this process knows them.
+    pub(crate) catalog: Catalog,
     chance: Chance,
 }
 
 impl Context {
     /// Chance is seeded by the operating system.
-    pub fn new(templates: Arc<Templates>, channels: Channels, clock: Clock) -> Self {
-        let named = templates
-            .names()
-            .map(|name| (name, templates.category(name)));
-        let template_names = Arc::new(TemplateNames::new(named));
+    pub fn new(catalog: Catalog, channels: Channels, clock: Clock) -> Self {
         Self {
-            templates,
-            template_names,
             channels,
             retries: Arc::default(),
             limits: Limits::default(),
             clock,
             metrics: None,
+            catalog,
             chance: Chance::system(),
         }
     }

@@ -66,6 +66,7 @@ impl Job for Deliver {
 /// Loads the deliveries of a claim; without the message in-app, where nobody is handed it.
 pub(crate) async fn prepare(
     connection: &mut Connection,
+    _cx: &Context,
     jobs: &[Deliver],
 ) -> Result<Vec<Option<Arc<ToDeliver>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();

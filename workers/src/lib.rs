@@ -15,6 +15,7 @@
 
 mod burial;
 mod cancel;
+mod catalog;
 mod context;
 pub mod dead_letters;
 mod deliver;
@@ -38,6 +39,7 @@ mod tests;
 mod withdraw;
 
 pub use cancel::{CancelError, cancel};
+pub use catalog::{Catalog, Shelf};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;

@@ -3,15 +3,13 @@
 //! Settings pass through here as plain values, so that the front, which reads them, has no way to
 //! send.
 
-use std::sync::Arc;
-
 use channels::Channels;
 pub use channels::{
     Secret, SmtpConfig, SmtpError, SmtpTimeouts, SmtpTls, SmtpUrlError, WebhookConfig, WebhookError,
 };
 use queue::Clock;
-use render::Templates;
 
+use crate::catalog::Catalog;
 use crate::context::Context;
 
 /// The providers of one process.
@@ -55,10 +53,10 @@ impl Providers {
 impl Context {
     /// A context that sends through `providers`.
     pub fn try_new(
-        templates: Arc<Templates>,
+        catalog: Catalog,
         providers: Providers,
         clock: Clock,
     ) -> Result<Self, ProviderError> {
-        Ok(Self::new(templates, providers.channels()?, clock))
+        Ok(Self::new(catalog, providers.channels()?, clock))
     }
 }

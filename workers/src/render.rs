@@ -50,6 +50,7 @@ impl Job for Render {
 /// Loads the deliveries of a claim, with their notification and event.
 pub(crate) async fn prepare(
     connection: &mut Connection,
+    _cx: &Context,
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<ToRender>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
@@ -181,7 +182,12 @@ fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
         },
         locale: locale(row),
     };
-    let mut message = render::render(&cx.templates, template, row.channel, &vars)?;
+    let mut message = render::render(
+        cx.catalog.latest().templates(),
+        template,
+        row.channel,
+        &vars,
+    )?;
     // A subject that came with the send wins over the template's, where the channel has one.
     if let (Some(subject), Some(own)) = (&mut message.subject, &row.subject) {
         subject.clone_from(own);

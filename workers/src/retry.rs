@@ -42,6 +42,7 @@ impl Job for Retry {
 /// Loads the deliveries of a claim.
 pub(crate) async fn prepare(
     connection: &mut Connection,
+    _cx: &Context,
     jobs: &[Retry],
 ) -> Result<Vec<Option<Arc<ToDeliver>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();

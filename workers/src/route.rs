@@ -70,6 +70,7 @@ pub(crate) enum Source {
 /// statement for each.
 pub(crate) async fn prepare(
     connection: &mut Connection,
+    _cx: &Context,
     jobs: &[Route],
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let mut event_ids = Vec::new();
@@ -169,6 +170,9 @@ pub(crate) async fn run(
 
 fn facts(event: &Event) -> EventFacts<'_> {
     EventFacts {
+        event_id: &event.event_id,
+        producer: &event.producer,
+        created_at: event.created_at,
         kind: &event.kind,
         severity: event.severity,
         payload: &event.payload,
@@ -181,7 +185,11 @@ fn route_event(
     cx: &Context,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
-    let plan = domain::route_event(facts(event), &cx.template_names, recipient);
+    let plan = domain::route_event(
+        facts(event),
+        cx.catalog.latest().template_names(),
+        recipient,
+    );
     if plan.notifications.is_empty() {
         return Outcome::completed().with(traced(event.id.as_uuid(), now, plan.steps));
     }
@@ -232,7 +240,7 @@ fn route_direct(
         locale: sent.locale.as_deref(),
         expires_at: sent.expires_at,
     };
-    let planned = domain::route_direct(facts, &cx.template_names, recipient, now);
+    let planned = domain::route_direct(facts, cx.catalog.latest().template_names(), recipient, now);
     let outcome = Outcome::completed().with(Effect::NotificationRouted {
         id: sent.id,
         status: planned.status,

@@ -99,14 +99,15 @@ macro_rules! worker {
     ($monitor:expr, $node:expr, $queue:expr, $limits:expr, $store:expr, $context:expr,
      $job:ty, $prepare:path, $handler:path) => {{
         let store = $store.clone();
-        let backend =
-            $node.kind::<$job, _, _, _>($queue, $limits, move |jobs: Vec<$job>| {
-                let store = store.clone();
-                async move {
-                    loading::with_connection(&store, async |db| $prepare(db, &jobs).await).await
-                }
-            });
         let context = $context.clone();
+        let preparing = context.clone();
+        let backend = $node.kind::<$job, _, _, _>($queue, $limits, move |jobs: Vec<$job>| {
+            let store = store.clone();
+            let cx = preparing.clone();
+            async move {
+                loading::with_connection(&store, async |db| $prepare(db, &cx, &jobs).await).await
+            }
+        });
         let name = format!("{}-{}", $queue, <$job as queue::Job>::KIND);
         $monitor.register(move |restarts| {
             // apalis wants a name of its own for every restart.

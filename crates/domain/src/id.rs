@@ -111,6 +111,11 @@ entity_id! {
 }
 
 entity_id! {
+    /// Identifies a rule.
+    RuleId
+}
+
+entity_id! {
     /// Identifies a notification.
     NotificationId
 }

@@ -27,13 +27,14 @@ mod replay;
 mod retry;
 mod role;
 mod routing;
+mod rule;
 mod status;
 mod submission;
 mod trace;
 
 pub use channel::Channel;
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, ReplayId, TenantId, UserId};
+pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
@@ -48,6 +49,10 @@ pub use role::Role;
 pub use routing::{
     DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,
     route_direct, route_event,
+};
+pub use rule::{
+    Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,
+    Schedule, Selector, SharedRule, Variant,
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{

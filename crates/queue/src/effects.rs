@@ -5,6 +5,7 @@ use std::future::Future;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use crate::job::NewJob;
 use crate::lease::Lease;
 
 /// The domain's side of a settlement.
@@ -24,6 +25,12 @@ pub trait Effects: Send + Sync + 'static {
         db: &mut PgConnection,
         effects: &[&Self::Effect],
     ) -> impl Future<Output = Result<Self::Applied, sqlx::Error>> + Send;
+
+    /// Jobs that follow from what was written rather than from what a handler answered: only the
+    /// one who closed a digest, say, plans its sending. Enqueued in the same transaction.
+    fn follow_ups(&self, _applied: &Self::Applied) -> Vec<NewJob> {
+        Vec::new()
+    }
 
     /// Called after the commit: wake whoever waits for these rows. Must not block.
     fn committed(&self, applied: Self::Applied);

@@ -390,6 +390,8 @@ impl<X: Effects> Settler<X> {
         } else {
             self.effects.apply(&mut tx, &effects).await?
         };
+        let follow_ups = self.effects.follow_ups(&applied);
+        jobs.extend(&follow_ups);
         let next = self.enqueue_next(&mut tx, jobs).await?;
         next.commit(tx).await?;
 

@@ -10,7 +10,7 @@
 //! [`effect`] and [`settlement`] (what jobs change), [`prepare`] and [`recipients`] (what jobs
 //! read), [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look
 //! at), [`reading`] (what they do about it), [`users`], [`preferences`] and [`topics`] (who they are
-//! and what they want), [`erase`] (how they are forgotten), [`partitions`] and [`retention`] (months
+//! and what they want), [`revisions`] (what processes keep copies of), [`erase`] (how they are forgotten), [`partitions`] and [`retention`] (months
 //! come and go), [`stats`] and [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
@@ -40,6 +40,7 @@ pub mod recipients;
 pub mod replay;
 pub mod replays;
 pub mod retention;
+pub mod revisions;
 pub mod scratch;
 pub mod server;
 pub mod settlement;

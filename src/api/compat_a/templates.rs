@@ -56,7 +56,8 @@ async fn list(
 ) -> Result<Json<Vec<TemplateOfA>>, ApiError> {
     let page = OffsetQuery::read(&mut query);
     query.finish()?;
-    let names = page.of(app.templates.names());
+    let shelf = app.catalog.latest();
+    let names = page.of(shelf.templates().names());
     let shown = names.into_iter().filter_map(|name| view(&app, name));
     Ok(Json(StatusCode::OK, shown.collect()))
 }
@@ -94,7 +95,8 @@ impl axum::extract::FromRequestParts<App> for TemplatePath {
 }
 
 fn view(app: &App, name: &str) -> Option<TemplateOfA> {
-    let template = app.templates.outline(name)?;
+    let shelf = app.catalog.latest();
+    let template = shelf.templates().outline(name)?;
     Some(TemplateOfA {
         id: template.name.to_owned(),
         name: template.name.to_owned(),

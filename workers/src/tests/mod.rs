@@ -7,8 +7,6 @@ mod retry;
 mod route;
 mod way;
 
-use std::sync::Arc;
-
 use ::channels::Channels;
 use ::render::Templates;
 use chrono::{DateTime, Utc};
@@ -18,15 +16,15 @@ use serde_json::json;
 use store::Effect;
 use store::prepare::{ToDeliver, ToRender};
 
-use crate::Context;
+use crate::{Catalog, Context};
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
 fn context(channels: Channels) -> Context {
-    let templates = Arc::new(Templates::builtin().unwrap());
-    Context::new(templates, channels, Clock::manual(now())).seeded(7)
+    let templates = Templates::builtin().unwrap();
+    Context::new(Catalog::new(templates), channels, Clock::manual(now())).seeded(7)
 }
 
 /// The lease of a first run.

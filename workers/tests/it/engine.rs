@@ -16,7 +16,7 @@ use store::notifications::{find_notification, insert_notifications};
 use store::{Store, StoreOptions, inbox};
 use testkit::{TestDatabase, eventually};
 use workers::replay::{self, Request};
-use workers::{Context, Parts, Route, Running, WorkerLimits};
+use workers::{Catalog, Context, Parts, Route, Running, WorkerLimits};
 
 /// Long enough for two busy cores.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,11 +41,11 @@ impl Plant {
             .await
             .unwrap();
         let registry = Registry::new();
-        let templates = Arc::new(Templates::builtin().unwrap());
+        let templates = Templates::builtin().unwrap();
         let workers = workers::start(Parts {
             database: Database::parse(database.url(), None, false).unwrap(),
             store: store.clone(),
-            context: Context::new(templates, channels, Clock::system()),
+            context: Context::new(Catalog::new(templates), channels, Clock::system()),
             clock: Clock::system(),
             bell: Bell::new(),
             heard: None,

@@ -27,6 +27,11 @@ const STEP: &str = "route";
 /// What routing looks at in an event.
 #[derive(Debug, Clone, Copy)]
 pub struct EventFacts<'a> {
+    /// The submitter's name for it.
+    pub event_id: &'a str,
+    /// Empty where the submitter did not say.
+    pub producer: &'a str,
+    pub created_at: DateTime<Utc>,
     /// The event's `type`.
     pub kind: &'a str,
     pub severity: Option<Severity>,

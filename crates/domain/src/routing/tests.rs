@@ -9,6 +9,9 @@ fn now() -> DateTime<Utc> {
 
 fn event<'a>(kind: &'a str, payload: &'a Value) -> EventFacts<'a> {
     EventFacts {
+        event_id: "e-1",
+        producer: "",
+        created_at: DateTime::UNIX_EPOCH,
         kind,
         severity: None,
         payload,
@@ -67,6 +70,9 @@ fn an_event_type_finds_its_template_in_any_spelling() {
 fn the_user_in_the_payload_hears_of_the_event_in_app() {
     let payload = json!({"user_id": "ada"});
     let facts = EventFacts {
+        event_id: "e-1",
+        producer: "",
+        created_at: DateTime::UNIX_EPOCH,
         severity: Some(Severity::High),
         ..event("ORDER_FILLED", &payload)
     };

@@ -1,0 +1,16 @@
+-- What a decision was made of: the rule, the variant, the version of the template.
+alter table notifications
+    -- The rule that led to it; null where none did.
+    add column rule_id          uuid,
+    -- Which of the rule's actions, from 0.
+    add column action           smallint,
+    -- The side of the rule's test that the user is on.
+    add column variant          text,
+    -- What stands in, in order, for a channel that cannot deliver.
+    add column fallback         text[],
+    -- The version of `template` it is told in; 0 ships with the binary.
+    add column template_version integer,
+    -- The digest that it tells; its items are the events.
+    add column digest_id        uuid;
+
+alter table deliveries add column template_version integer;

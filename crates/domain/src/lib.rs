@@ -35,6 +35,7 @@ mod trace;
 pub use channel::Channel;
 pub use feed::feed_token;
 pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
+pub use locale::is_locale;
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
@@ -57,6 +58,6 @@ pub use rule::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
+    ReplaySubmission, TopicSubmission, UserSubmission, check_json, parse_members, pointer_token,
 };
 pub use trace::TraceStep;

@@ -205,10 +205,8 @@ fn html_is_escaped_and_text_is_not() {
     .unwrap();
 
     assert_eq!(message.body, "<Ada & Co>");
-    assert_eq!(
-        message.body_html.as_deref(),
-        Some("<b>&lt;Ada &amp; Co&gt;</b>")
-    );
+    let html = message.body_html.unwrap();
+    assert!(html.contains("<b>&lt;Ada &amp; Co&gt;</b>"), "{html}");
 }
 
 #[test]
@@ -400,6 +398,59 @@ fn each_field_is_taken_from_the_nearest_language_that_has_it() {
     assert_eq!(render(Channel::Sms, "pt-BR"), said("en", "", "en"));
     // Words of the reader's language in another section are nearer than none at all.
     assert_eq!(render(Channel::InApp, "ar"), said("ar", "x", "ar"));
+}
+
+#[test]
+fn a_mail_of_html_alone_gets_a_text_and_stands_in_the_layout_of_its_language() {
+    let templates = compile(
+        "name: x\nchannels:\n  email: {subject: 'A & B', body_html: '<p>Hi {{ brand.name }}</p>'}\n\
+         translations:\n  ar:\n    email: {body_html: '<p>ar</p>'}\n",
+    );
+
+    let english = render_in(&templates, "x", Channel::Email, "en-GB")
+        .unwrap()
+        .message;
+    let arabic = render_in(&templates, "x", Channel::Email, "ar-EG")
+        .unwrap()
+        .message;
+    let german = render_in(&templates, "x", Channel::Email, "de")
+        .unwrap()
+        .message;
+
+    assert_eq!(
+        (english.body.as_str(), arabic.body.as_str()),
+        ("Hi Postrider", "ar")
+    );
+    let (english, arabic) = (english.body_html.unwrap(), arabic.body_html.unwrap());
+    assert!(
+        english.contains("<html lang=\"en-GB\" dir=\"ltr\">"),
+        "{english}"
+    );
+    assert!(english.contains("<title>A &amp; B</title>"), "{english}");
+    assert!(
+        arabic.contains("<html lang=\"ar-EG\" dir=\"rtl\">"),
+        "{arabic}"
+    );
+    assert!(
+        german
+            .body_html
+            .unwrap()
+            .contains("<html lang=\"en\" dir=\"ltr\">")
+    );
+}
+
+#[test]
+fn html_that_no_parser_should_see_is_refused_with_its_place() {
+    let deep = compile(
+        "name: x\nchannels:\n  email: {subject: s, body_html: \"{% for n in range(1000) %}<div>{% endfor \
+         %}\"}\n",
+    );
+
+    let error = render_in(&deep, "x", Channel::Email, "en").unwrap_err();
+    assert_eq!(
+        error.to_issue().to_string(),
+        "/channels/email/body_html: renders to HTML that is nested deeper than 200 elements"
+    );
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod compile;
 mod engine;
 mod error;
 mod file;
+mod guard;
 mod html;
 mod language;
 mod message;
@@ -44,6 +45,7 @@ mod section;
 mod template;
 mod templates;
 mod vars;
+mod work;
 
 pub use body::{Fields, TemplateBody};
 pub use brand::Brand;

@@ -157,7 +157,22 @@ impl Object for Scope {
     }
 }
 
+/// How many values a payload has, in all its depth.
+fn count(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
+        serde_json::Value::Object(fields) => 1 + fields.values().map(count).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 impl Vars<'_> {
+    /// How many values a template can reach.
+    pub(crate) fn count(&self) -> usize {
+        let items = self.items.unwrap_or_default();
+        count(self.data) + items.iter().map(count).sum::<usize>()
+    }
+
     pub(crate) fn to_facts(self, needs: Needs) -> Facts {
         let items = self.items.map(|items| {
             let items: Vec<Value> = items.iter().map(object).collect();

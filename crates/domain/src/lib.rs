@@ -47,8 +47,9 @@ pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
-    DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,
-    route_direct, route_event,
+    ActionFacts, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
+    PlannedNotification, StandInFacts, TemplateNames, route_direct, stand_in, template_key,
+    unruled,
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,

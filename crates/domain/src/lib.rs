@@ -53,7 +53,7 @@ pub use routing::{
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,
-    Schedule, Selector, SharedRule, Variant,
+    Schedule, ScheduleError, Selector, SharedRule, Variant,
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{

@@ -47,8 +47,8 @@ pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
-    DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,
-    route_direct, route_event,
+    DirectFacts, EventFacts, NamedTemplate, Plan, PlannedDelivery, PlannedNotification,
+    TemplateNames, route_direct, route_event, template_key,
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,

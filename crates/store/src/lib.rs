@@ -46,6 +46,7 @@ pub mod server;
 pub mod settlement;
 pub mod stats;
 pub mod subjects;
+pub mod templates;
 pub mod tenants;
 pub mod topics;
 pub mod traces;

@@ -19,7 +19,7 @@ use crate::{
     UserId, Verdict,
 };
 
-pub use templates::TemplateNames;
+pub use templates::{NamedTemplate, TemplateNames, template_key};
 
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";

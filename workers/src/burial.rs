@@ -83,6 +83,7 @@ pub(crate) fn unrouted(
                 delivery_count: 0,
                 category: None,
                 locale: None,
+                template_version: None,
             },
             Effect::Traced {
                 subject_id: notification_id.as_uuid(),

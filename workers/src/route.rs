@@ -20,7 +20,7 @@ use domain::{
 };
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use serde::{Deserialize, Serialize};
-use store::effect::{NewDelivery, NewNotification};
+use store::effect::{Decided, NewDelivery, NewNotification};
 use store::events::{Event, list_events_by_id};
 use store::notifications::{Notification, list_notifications_by_id};
 use store::recipients::list_recipients;
@@ -217,6 +217,7 @@ fn route_event(
             delivery_count: count(&planned.deliveries),
             is_test: false,
             bypass_quiet_hours: false,
+            decided: Decided::default(),
         })));
         outcome = with_deliveries(outcome, id, &event.tenant_id, planned, None, now);
     }
@@ -247,6 +248,7 @@ fn route_direct(
         delivery_count: count(&planned.deliveries),
         category: planned.category.clone(),
         locale: planned.locale.clone(),
+        template_version: None,
     });
     with_deliveries(
         outcome,

@@ -38,8 +38,8 @@ pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, Us
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
-    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, QuietHours,
-    QuietMode, Suppression, Verdict, WallClock,
+    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, Quiet,
+    QuietHours, QuietMode, QuietWindow, Suppression, Verdict, WallClock,
 };
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};

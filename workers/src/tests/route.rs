@@ -31,6 +31,7 @@ fn event() -> Event {
 
 fn sent() -> Notification {
     Notification {
+        decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),
         tenant_id: "default".into(),
         user_id: "ada".into(),
@@ -191,6 +192,7 @@ async fn only_deliveries_that_can_be_sent_get_a_job() {
     assert!(outcome.effects.iter().any(|effect| matches!(
         effect,
         Effect::NotificationRouted {
+            template_version: _,
             status: Status::Queued,
             delivery_count: 3,
             ..
@@ -285,6 +287,7 @@ async fn a_send_of_which_nothing_is_left_is_suppressed_as_a_whole() {
     assert!(outcome.effects.iter().any(|effect| matches!(
         effect,
         Effect::NotificationRouted {
+            template_version: _,
             status: Status::Suppressed,
             delivery_count: 3,
             ..

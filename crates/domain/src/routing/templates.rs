@@ -18,9 +18,9 @@ pub struct NamedTemplate {
     pub name: String,
     /// What its notifications are about, if it says so.
     pub category: Option<String>,
-    /// The one that is used now; 0 ships with the binary.
-    pub version: i32,
-    /// One that is not is found by nobody, and hides a shared one of its name.
+    /// The current one; 0 ships with the binary.
+    pub version: u32,
+    /// One that is not is not found, and hides a shared one of its name.
     pub is_enabled: bool,
 }
 
@@ -39,13 +39,22 @@ impl TemplateNames {
         }
     }
 
-    /// A tenant's own templates before the shared ones.
-    pub fn over(shared: &Arc<Self>, own: impl IntoIterator<Item = NamedTemplate>) -> Self {
-        let own = own.into_iter().map(|it| (template_key(&it.name), it));
+    /// A tenant's own templates, none so far, before the shared ones.
+    pub fn over(shared: &Arc<Self>) -> Self {
         Self {
-            by_type: own.collect(),
+            by_type: HashMap::new(),
             shared: Some(Arc::clone(shared)),
         }
+    }
+
+    /// Adds a template of the tenant, in place of one of the same name.
+    pub fn insert(&mut self, template: NamedTemplate) {
+        self.by_type.insert(template_key(&template.name), template);
+    }
+
+    /// Removes a template of the tenant; a shared one of its name is found again.
+    pub fn remove(&mut self, name: &str) {
+        self.by_type.remove(&template_key(name));
     }
 
     /// The template that an event type, or a sender, names: `ORDER_FILLED` finds `order.filled`.
@@ -65,7 +74,7 @@ impl TemplateNames {
     }
 
     /// The version of a template that is used now: what a notification pins.
-    pub fn version_of(&self, template: &str) -> Option<i32> {
+    pub fn version_of(&self, template: &str) -> Option<u32> {
         Some(self.find(template)?.version)
     }
 
@@ -85,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenants_own_template_stands_before_the_shared_one_and_hides_it_when_disabled() {
+    fn a_tenants_own_template_stands_before_a_shared_one_and_hides_it_when_disabled() {
         let shared = TemplateNames::new([("order.filled", Some("trading")), ("plain", None)]);
         let shared = Arc::new(shared);
         let own = |is_enabled| NamedTemplate {
@@ -95,14 +104,16 @@ mod tests {
             is_enabled,
         };
 
-        let names = TemplateNames::over(&shared, [own(true)]);
+        let mut names = TemplateNames::over(&shared);
+        names.insert(own(true));
         assert_eq!(names.of_type("ORDER_FILLED"), Some("Order_Filled"));
         assert_eq!(names.version_of("order.filled"), Some(3));
         assert_eq!(names.category_of("order.filled"), None);
         assert_eq!(names.version_of("PLAIN"), Some(0));
 
-        let names = TemplateNames::over(&shared, [own(false)]);
+        names.insert(own(false));
         assert_eq!(names.find("order.filled"), None);
-        assert_eq!(shared.of_type("order.filled"), Some("order.filled"));
+        names.remove("order.filled");
+        assert_eq!(names.of_type("order.filled"), Some("order.filled"));
     }
 }

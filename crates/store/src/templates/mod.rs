@@ -42,7 +42,7 @@ pub struct TemplateHead {
     pub tags: Vec<String>,
     pub enabled: bool,
     /// From 1.
-    pub version: i32,
+    pub version: u32,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -123,7 +123,7 @@ impl Row {
             locales: self.locales,
             tags: self.tags,
             enabled: self.enabled,
-            version: self.version,
+            version: self.version as u32,
             created_at: self.created_at,
             updated_at: self.updated_at,
         })

@@ -20,7 +20,7 @@ pub struct VersionRef {
     pub tenant_id: TenantId,
     /// See [`domain::template_key`].
     pub key: String,
-    pub version: i32,
+    pub version: u32,
 }
 
 /// A pinned version's text.
@@ -33,7 +33,7 @@ pub struct Pinned {
 /// A row of `template_versions`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TemplateVersion {
-    pub version: i32,
+    pub version: u32,
     pub body: Value,
     pub created_at: DateTime<Utc>,
     pub actor: String,
@@ -46,7 +46,7 @@ pub async fn load_versions(
 ) -> Result<Vec<Pinned>, StoreError> {
     let tenants: Vec<_> = wanted.iter().map(|it| it.tenant_id.as_str()).collect();
     let keys: Vec<_> = wanted.iter().map(|it| it.key.as_str()).collect();
-    let versions: Vec<_> = wanted.iter().map(|it| it.version).collect();
+    let versions: Vec<i32> = wanted.iter().map(|it| it.version as i32).collect();
     let rows = sqlx::query!(
         r#"
         select template.tenant_id, template.key, pinned.version,
@@ -68,7 +68,7 @@ pub async fn load_versions(
         wanted: VersionRef {
             tenant_id: row.tenant_id.into(),
             key: row.key,
-            version: row.version,
+            version: row.version as u32,
         },
         body: row.body.0,
     });
@@ -79,7 +79,7 @@ pub async fn load_versions(
 pub async fn list_versions(
     connection: &mut PgConnection,
     template_id: Uuid,
-    before: Option<i32>,
+    before: Option<u32>,
     limit: i64,
 ) -> Result<Vec<TemplateVersion>, StoreError> {
     let rows = sqlx::query!(
@@ -91,14 +91,14 @@ pub async fn list_versions(
         limit $3
         "#,
         template_id,
-        before,
+        before.map(|version| version as i32),
         limit.clamp(0, PAGE_ROWS_MAX),
     )
     .fetch_all(connection)
     .await
     .map_err(during("list versions of a template"))?;
     let versions = rows.into_iter().map(|row| TemplateVersion {
-        version: row.version,
+        version: row.version as u32,
         body: row.body.0,
         created_at: row.created_at,
         actor: row.actor,

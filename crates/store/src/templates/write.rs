@@ -232,7 +232,7 @@ fn stored(
     StoredTemplate {
         head: TemplateHead {
             template_id,
-            version,
+            version: version as u32,
             created_at,
             name: new.name,
             description: new.description,

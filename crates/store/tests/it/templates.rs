@@ -59,7 +59,7 @@ async fn removed(kit: &Kit, name: &str) -> bool {
     removed.unwrap().is_some()
 }
 
-async fn text_of(kit: &Kit, name: &str, version: i32) -> Option<String> {
+async fn text_of(kit: &Kit, name: &str, version: u32) -> Option<String> {
     let wanted = VersionRef {
         tenant_id: TenantId::default(),
         key: domain::template_key(name),

@@ -47,6 +47,7 @@ pub mod server;
 pub mod settlement;
 pub mod stats;
 pub mod subjects;
+pub mod templates;
 pub mod tenants;
 pub mod topics;
 pub mod traces;

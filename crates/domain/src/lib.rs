@@ -15,6 +15,7 @@
 
 mod address;
 mod channel;
+mod digest;
 mod feed;
 mod id;
 mod locale;
@@ -33,8 +34,9 @@ mod submission;
 mod trace;
 
 pub use channel::Channel;
+pub use digest::{DigestKey, Telling};
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
+pub use id::{DeliveryId, DigestId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{

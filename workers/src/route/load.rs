@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Audience, EventId, NotificationId, Recipient, RuleBook, SharedRule, TenantId, TraceStep,
-    UserId, unruled,
+    Audience, EventId, NotificationId, Recipient, RuleBook, RuleError, SharedRule, TenantId,
+    TraceStep, UserId, unruled,
 };
 use serde_json::json;
 use store::audience::{Crowd, CrowdKind, list_crowds};
@@ -60,6 +60,8 @@ pub(crate) struct Heard {
     pub(crate) recipients: Vec<(UserId, Option<Arc<Recipient>>)>,
     /// The last user of this page, if there is another.
     pub(crate) after: Option<UserId>,
+    /// What events are gathered by, where the action tells several as one.
+    pub(crate) batch_key: Option<String>,
     pub(crate) steps: Vec<TraceStep>,
 }
 
@@ -76,6 +78,7 @@ struct Wanted {
     action: u16,
     audience: Audience,
     after: Option<UserId>,
+    batch_key: Option<String>,
     /// Where the crowds of its audience are among all that are looked up.
     crowds: std::ops::Range<usize>,
     steps: Vec<TraceStep>,
@@ -239,6 +242,7 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
                     ..Audience::default()
                 },
                 after: None,
+                batch_key: None,
                 crowds: 0..0,
                 steps: Vec::new(),
             }),
@@ -260,23 +264,29 @@ fn want(
     event: &Event,
     after: Option<UserId>,
 ) -> Wanted {
-    let mut steps = Vec::new();
     let place = usize::from(action);
-    let audience = book
-        .audience(rule, place, &facts(event))
-        .unwrap_or_else(|error| {
-            steps.push(
-                TraceStep::new(STEP, "rule_failed", error.to_string()).with_detail(json!({
-                    "rule_id": rule.id, "rule": rule.name, "action": action,
-                })),
-            );
-            Audience::default()
-        });
+    let facts = facts(event);
+    let is_batch = rule.actions.get(place).is_some_and(|it| it.batch.is_some());
+    let asked = || {
+        let audience = book.audience(rule, place, &facts)?;
+        let key = is_batch.then(|| book.batch_key(rule, place, &facts));
+        Ok((audience, key.transpose()?))
+    };
+    let failed = |error: RuleError| {
+        TraceStep::new(STEP, "rule_failed", error.to_string()).with_detail(json!({
+            "rule_id": rule.id, "rule": rule.name, "action": action,
+        }))
+    };
+    let (audience, batch_key, steps) = match asked() {
+        Ok((audience, batch_key)) => (audience, batch_key, Vec::new()),
+        Err(error) => (Audience::default(), None, vec![failed(error)]),
+    };
     Wanted {
         rule: Some(Arc::clone(rule)),
         action,
         audience,
         after,
+        batch_key,
         crowds: 0..0,
         steps,
     }
@@ -354,6 +364,7 @@ fn take_page(wanted: Wanted, members: &[Vec<UserId>], page: usize) -> Heard {
         action: wanted.action,
         recipients: users.into_iter().map(|user| (user, None)).collect(),
         after,
+        batch_key: wanted.batch_key,
         steps,
     }
 }

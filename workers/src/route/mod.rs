@@ -15,6 +15,7 @@
 //! An audience of thousands is worked off in pages: each page plans its users and enqueues the next
 //! with its own ending, so that a process that dies leaves nobody out and tells nobody twice.
 
+mod gather;
 pub(crate) mod load;
 mod rows;
 
@@ -138,8 +139,19 @@ fn route_event(
             origin: heard.origin(),
             templates: &names,
         };
-        for (user_id, recipient) in &heard.recipients {
-            planned.push(facts.plan(user_id, recipient.as_deref(), now));
+        match (heard.batch_key.as_deref(), facts.action()) {
+            (Some(key), Some(action)) => {
+                for (user_id, _) in &heard.recipients {
+                    let (join, step) = gather::join(event, &facts, action, user_id, key, now);
+                    outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
+                    about_event.push(step);
+                }
+            }
+            _ => {
+                for (user_id, recipient) in &heard.recipients {
+                    planned.push(facts.plan(user_id, recipient.as_deref(), now));
+                }
+            }
         }
         outcome.jobs.extend(heard.next_page(event, now));
     }

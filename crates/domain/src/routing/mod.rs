@@ -20,6 +20,7 @@ use crate::{
 };
 
 pub use templates::TemplateNames;
+pub(crate) use templates::type_key;
 
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";

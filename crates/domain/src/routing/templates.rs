@@ -44,6 +44,6 @@ impl TemplateNames {
 }
 
 /// Types are compared in lower case, with `_` equal to `.`.
-fn type_key(name: &str) -> String {
+pub(crate) fn type_key(name: &str) -> String {
     name.to_lowercase().replace('_', ".")
 }

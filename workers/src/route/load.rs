@@ -203,6 +203,7 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
     } = job
     {
         let found = book.and_then(|book| Some((book, book.rule(*rule_id)?)));
+        let found = found.filter(|(_, rule)| rule.enabled);
         match found {
             Some((book, rule)) => {
                 let all = 0..rule.actions.len() as u16;
@@ -278,7 +279,10 @@ fn want(
         }))
     };
     let (audience, batch_key, steps) = match asked() {
-        Ok((audience, batch_key)) => (audience, batch_key, Vec::new()),
+        Ok((mut audience, batch_key)) => {
+            let steps = audience.failed.drain(..).map(failed).collect();
+            (audience, batch_key, steps)
+        }
         Err(error) => (Audience::default(), None, vec![failed(error)]),
     };
     Wanted {

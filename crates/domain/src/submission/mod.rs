@@ -16,6 +16,7 @@ mod user;
 use serde::Serialize;
 
 pub use event::EventSubmission;
+pub use json::{check as check_json, pointer_token};
 pub use notification::NotificationSubmission;
 pub use replay::ReplaySubmission;
 pub use topic::{TopicSubmission, parse_members};

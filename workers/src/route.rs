@@ -187,7 +187,7 @@ fn route_event(
 ) -> Outcome<Effect> {
     let plan = domain::route_event(
         facts(event),
-        cx.catalog.latest().template_names(),
+        cx.catalog.latest().template_names(&event.tenant_id),
         recipient,
     );
     if plan.notifications.is_empty() {
@@ -241,7 +241,9 @@ fn route_direct(
         locale: sent.locale.as_deref(),
         expires_at: sent.expires_at,
     };
-    let planned = domain::route_direct(facts, cx.catalog.latest().template_names(), recipient, now);
+    let shelf = cx.catalog.latest();
+    let names = shelf.template_names(&sent.tenant_id);
+    let planned = domain::route_direct(facts, names, recipient, now);
     let outcome = Outcome::completed().with(Effect::NotificationRouted {
         id: sent.id,
         status: planned.status,

@@ -57,6 +57,6 @@ pub use rule::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
+    PreviewSubmission, ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
 };
 pub use trace::TraceStep;

@@ -9,6 +9,7 @@ mod event;
 pub(crate) mod fields;
 pub(crate) mod json;
 mod notification;
+mod preview;
 mod replay;
 mod topic;
 mod user;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 pub use event::EventSubmission;
 pub use notification::NotificationSubmission;
+pub use preview::PreviewSubmission;
 pub use replay::ReplaySubmission;
 pub use topic::{TopicSubmission, parse_members};
 pub use user::UserSubmission;

@@ -69,7 +69,7 @@ pub(crate) fn unrouted(
 ) -> Vec<Effect> {
     let steps = vec![step];
     match job {
-        Route::Event { event_id } => {
+        Route::Event { event_id } | Route::Rule { event_id, .. } => {
             vec![Effect::Traced {
                 subject_id: event_id.as_uuid(),
                 at,

@@ -25,7 +25,7 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
     macro_rules! run_as {
         ($kind:ident, $module:ident) => {{
             let job = $kind::deserialize(&job.payload).unwrap();
-            let loaded = $module::prepare(connection, cx, &[job])
+            let loaded = $module::prepare(connection, cx, std::slice::from_ref(&job))
                 .await
                 .unwrap()
                 .remove(0);

@@ -22,8 +22,7 @@
 //! Not what bypasses, and not what is critical in priority or severity, unless `allow_critical` is
 //! off.
 //!
-//! An answer costs one look at the zone's offset; an end some thirty, for the offset is sampled
-//! rather than the minutes walked.
+//! An answer costs one look at the zone's offset, an end a few more: no minutes are walked.
 
 use chrono::{DateTime, NaiveTime, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
@@ -34,8 +33,8 @@ use crate::{Channel, Severity, TraceStep};
 
 const DAY: i64 = 86_400;
 
-/// Between two looks at a zone's offset. No zone has changed it twice within so short a time.
-const SAMPLE: i64 = 3600;
+/// Between two looks at a zone's offset: no zone has ever changed it twice within a week.
+const SAMPLE: i64 = 6 * 3600;
 
 /// Changes of the clocks that one window may span: it ends a day after the last of them.
 const CHANGES_MAX: usize = 16;

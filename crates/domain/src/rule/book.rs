@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::{Rule, SharedRule};
-use crate::{EventFacts, TraceStep, UserId};
+use crate::{EventFacts, RuleId, TraceStep, UserId};
 
 /// The rules of one tenant.
 #[derive(Debug, Default)]
@@ -44,6 +44,11 @@ impl RuleBook {
     /// so; what `before` has compiled at the same version is taken over.
     pub fn compile(_rules: Vec<Rule>, _before: Option<&Self>) -> Self {
         Self::default()
+    }
+
+    /// The rule of this id.
+    pub fn rule(&self, _id: RuleId) -> Option<&SharedRule> {
+        None
     }
 
     /// The rules that speak of `event` at `at`, which is what `valid_from` is held against.

@@ -61,10 +61,7 @@ pub(crate) struct Trial<'a> {
 
 /// Renders a message as it would be sent. Problems of the data have pointers below `/data`, those of
 /// the template into its body.
-pub(crate) fn try_out(
-    template: &Template,
-    trial: &Trial<'_>,
-) -> Result<Rendered, Vec<FieldError>> {
+pub(crate) fn try_out(template: &Template, trial: &Trial<'_>) -> Result<Rendered, Vec<FieldError>> {
     let sample = template.body().samples.first();
     let sample = Value::Object(sample.cloned().unwrap_or_else(Map::new));
     let data = trial.data.unwrap_or(&sample);

@@ -92,7 +92,13 @@ async fn submit_one(
     change: impl FnOnce(Row) -> Row,
 ) -> Result<Response<Body>, ApiError> {
     let templates = NamedTemplates::look_up(app, &caller.tenant_id, &body.value).await?;
-    let row = read(app, &caller.tenant_id, &templates, body.value, app.clock.now());
+    let row = read(
+        app,
+        &caller.tenant_id,
+        &templates,
+        body.value,
+        app.clock.now(),
+    );
     let row = row.map_err(ApiError::invalid)?;
     hand_in(app, caller, change(row), body.once).await
 }

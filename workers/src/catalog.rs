@@ -120,8 +120,8 @@ impl Shelf {
     }
 
     /// What routing needs to know of the templates of a tenant.
-    pub fn template_names(&self, tenant: &TenantId) -> &Arc<TemplateNames> {
-        self.names.get(tenant).unwrap_or(&self.shared_names)
+    pub fn template_names(&self, tenant: &TenantId) -> Arc<TemplateNames> {
+        Arc::clone(self.names.get(tenant).unwrap_or(&self.shared_names))
     }
 
     /// A tenant's rules; `None` where there are none.

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, Verdict};
 use queue::{Failure, Job, LeaseInfo, Outcome};
-use render::{EventVars, NotificationVars, RenderError, UserVars, Vars};
+use render::{
+    Brand, DEFAULT_LOCALE, EventVars, NotificationVars, RenderError, Rendered, UserVars, Vars,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::effect::DeliveryMove;
@@ -31,9 +33,6 @@ use crate::loading::lined_up;
 use crate::queues;
 
 const STEP: &str = "render";
-
-/// The only language the built-in templates are written in.
-const LOCALE: &str = "en";
 
 /// Payload of a `render` job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +83,7 @@ pub(crate) async fn run(
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
     };
     Ok(match message(row, cx) {
-        Ok(message) => rendered(row, Message { mail, ..message }, now),
+        Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
 }
@@ -137,7 +136,12 @@ fn mail(row: &ToRender) -> Result<Option<MailParts>, String> {
 }
 
 /// Stores the message and plans its sending.
-fn rendered(row: &ToRender, message: Message, now: DateTime<Utc>) -> Outcome<Effect> {
+fn rendered(
+    row: &ToRender,
+    message: Message,
+    locale: String,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
     let delivery = facts(row);
     let deliver = Deliver {
         delivery_id: row.id,
@@ -148,20 +152,20 @@ fn rendered(row: &ToRender, message: Message, now: DateTime<Utc>) -> Outcome<Eff
             id: row.id,
             message: Box::new(message),
             template: template(row).map(str::to_owned),
-            locale: Some(locale(row).to_owned()),
+            locale: Some(locale),
             job_id: Some(next.job_id.as_uuid()),
         })
         .then(next)
 }
 
-fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
+fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
+    let locale = locale(row);
     let Some(template) = template(row) else {
         let content = row.content.as_deref().unwrap_or_default();
-        return Ok(render::literal(
-            row.channel,
-            row.subject.as_deref(),
-            content,
-        ));
+        return Ok(Rendered {
+            message: render::literal(row.channel, row.subject.as_deref(), content),
+            locale: locale.to_owned(),
+        });
     };
     let event = row.event.as_ref();
     let data = event.map(|event| &event.payload).or(row.data.as_ref());
@@ -172,7 +176,12 @@ fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
             kind: &event.kind,
             created_at: event.created_at,
         }),
-        user: UserVars { id: &row.user_id },
+        items: None,
+        user: UserVars {
+            id: &row.user_id,
+            locale: row.locale.as_deref(),
+            timezone: None,
+        },
         notification: NotificationVars {
             id: row.notification_id,
             kind: &row.kind,
@@ -180,19 +189,16 @@ fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
             priority: row.priority,
             created_at: row.created_at,
         },
-        locale: locale(row),
+        brand: &Brand::default(),
+        locale,
     };
-    let mut message = render::render(
-        cx.catalog.latest().templates(),
-        template,
-        row.channel,
-        &vars,
-    )?;
+    let catalog = cx.catalog.latest();
+    let mut rendered = catalog.templates().render(template, row.channel, &vars)?;
     // A subject that came with the send wins over the template's, where the channel has one.
-    if let (Some(subject), Some(own)) = (&mut message.subject, &row.subject) {
+    if let (Some(subject), Some(own)) = (&mut rendered.message.subject, &row.subject) {
         subject.clone_from(own);
     }
-    Ok(message)
+    Ok(rendered)
 }
 
 /// `None` for a direct send that brings its own words.
@@ -205,7 +211,7 @@ fn template(row: &ToRender) -> Option<&str> {
 }
 
 fn locale(row: &ToRender) -> &str {
-    row.locale.as_deref().unwrap_or(LOCALE)
+    row.locale.as_deref().unwrap_or(DEFAULT_LOCALE)
 }
 
 fn facts(row: &ToRender) -> DeliveryFacts<'_> {

@@ -253,7 +253,11 @@ async fn versions(
     let before = query.parsed(
         "cursor",
         "must be a next_cursor from an earlier page",
-        |text| text.parse::<u32>().ok().filter(|it| i32::try_from(*it).is_ok()),
+        |text| {
+            text.parse::<u32>()
+                .ok()
+                .filter(|it| i32::try_from(*it).is_ok())
+        },
     );
     query.finish()?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;

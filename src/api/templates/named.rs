@@ -99,11 +99,7 @@ impl NamedTemplates {
             Some(Ok(template)) => template,
         };
         let unfit = misfits(template, sent.data.as_ref());
-        if unfit.is_empty() {
-            Ok(())
-        } else {
-            Err(unfit)
-        }
+        if unfit.is_empty() { Ok(()) } else { Err(unfit) }
     }
 }
 

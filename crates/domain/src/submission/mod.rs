@@ -17,6 +17,7 @@ mod user;
 use serde::Serialize;
 
 pub use event::EventSubmission;
+pub use json::{check as check_json, pointer_token};
 pub use notification::NotificationSubmission;
 pub use preview::PreviewSubmission;
 pub use replay::ReplaySubmission;

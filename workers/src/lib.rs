@@ -16,6 +16,7 @@
 mod burial;
 mod cancel;
 mod catalog;
+mod compiled;
 mod context;
 pub mod dead_letters;
 mod deliver;
@@ -40,6 +41,7 @@ mod withdraw;
 
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
+pub use compiled::{PinError, PinnedTemplates};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;

@@ -7,8 +7,9 @@
 //!
 //! # Reading order
 //!
-//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
-//! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
+//! [`quiet_hours`] are a notification's way; [`delivery`] is what they share, [`wishes`] what they
+//! ask of one that has waited, [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
@@ -28,6 +29,7 @@ mod metrics;
 mod noop;
 pub mod providers;
 pub mod queues;
+mod quiet_hours;
 mod render;
 pub mod replay;
 mod retry;
@@ -36,6 +38,7 @@ mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod wishes;
 mod withdraw;
 
 pub use cancel::{CancelError, cancel};
@@ -48,6 +51,7 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
+pub use quiet_hours::{QuietHours, wake};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};
 pub use retry::Retry;

@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at` |
+//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at`; [`quiet_hours`](crate::quiet_hours) |
 //! | Queue | `render` |
 //! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rendering changes nothing outside; the message is written with the job's ending |
@@ -10,19 +10,18 @@
 //! A template that fails, fails again: the delivery has `failed` and the job is buried as
 //! `permanent`, to be replayed once the template or the data is mended.
 //!
-//! A send that waited for its `send_at` is held against the user's preferences once more.
+//! What has waited, for its `send_at` or otherwise, is held against the user's [`wishes`] once more.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, Verdict};
+use domain::{Channel, DeliveryId, MailParts, Message};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{
     Brand, DEFAULT_LOCALE, EventVars, NotificationVars, RenderError, Rendered, UserVars, Vars,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::{Connection, Effect, StoreError};
 
@@ -30,7 +29,7 @@ use crate::context::Context;
 use crate::deliver::Deliver;
 use crate::delivery::DeliveryFacts;
 use crate::loading::lined_up;
-use crate::queues;
+use crate::{queues, wishes};
 
 const STEP: &str = "render";
 
@@ -49,11 +48,12 @@ impl Job for Render {
 /// Loads the deliveries of a claim, with their notification and event.
 pub(crate) async fn prepare(
     connection: &mut Connection,
-    _cx: &Context,
+    cx: &Context,
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<ToRender>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let rows = store::prepare::load_for_render(connection, &ids).await?;
+    let waited_since = wishes::waited_since(cx.clock.now());
+    let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
     Ok(lined_up(&ids, rows, |row| row.id))
 }
 
@@ -75,8 +75,9 @@ pub(crate) async fn run(
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
     }
-    if let Some(suppression) = unwanted(row) {
-        return Ok(suppressed(&delivery, &suppression, now));
+    let category = row.category.as_deref();
+    if let Some(held) = wishes::held(&delivery, category, row.wishes.as_ref(), STEP, now) {
+        return Ok(held);
     }
     let mail = match mail(row) {
         Ok(mail) => mail,
@@ -86,39 +87,6 @@ pub(crate) async fn run(
         Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
-}
-
-/// What the user says against it by now, if it waited. Routing has asked before.
-fn unwanted(row: &ToRender) -> Option<Suppression> {
-    let matter = Matter {
-        category: row.category.as_deref(),
-        priority: row.priority,
-        severity: None,
-    };
-    let wishes = row.wishes.as_ref().filter(|_| !row.is_test)?;
-    match wishes.decide(row.channel, &matter) {
-        Verdict::Allowed => None,
-        Verdict::Suppressed(suppression) => Some(suppression),
-    }
-}
-
-fn suppressed(
-    delivery: &DeliveryFacts<'_>,
-    suppression: &Suppression,
-    now: DateTime<Utc>,
-) -> Outcome<Effect> {
-    let moved = DeliveryMove {
-        error: Some(suppression.to_string()),
-        ..delivery.moved(Status::Suppressed, now)
-    };
-    let step = suppression.step(STEP, delivery.channel);
-    Outcome::completed()
-        .with(Effect::DeliveryMoved(moved))
-        .with(Effect::Traced {
-            subject_id: delivery.notification_id.as_uuid(),
-            at: now,
-            steps: vec![step],
-        })
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at

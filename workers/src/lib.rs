@@ -8,11 +8,13 @@
 //! # Reading order
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
-//! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! notification's way, with [`batch_flush`] and [`route_digest`] where several events are told
+//! together; [`delivery`] is what they share, [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
 
+mod batch_flush;
 mod burial;
 mod cancel;
 mod catalog;
@@ -32,12 +34,14 @@ mod render;
 pub mod replay;
 mod retry;
 mod route;
+mod route_digest;
 mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
 mod withdraw;
 
+pub use batch_flush::BatchFlush;
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
 pub use context::Context;

@@ -1,8 +1,8 @@
-//! `route`: turns one event, or one direct send, into notifications and deliveries.
+//! `route`: turns one event, one direct send, or one digest into notifications and deliveries.
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | intake, in the transaction that stores the event or the direct send |
+//! | Enqueued by | intake, with the event or the direct send; the settlement that closes a digest |
 //! | Queue | `route` |
 //! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rows are written with the job's ending; a run that is fenced off writes none |
@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    DirectFacts, EventFacts, EventId, NotificationId, PlannedDelivery, PlannedNotification,
-    Recipient, Status, TenantId, TraceStep, UserId,
+    DigestId, DirectFacts, EventFacts, EventId, NotificationId, PlannedDelivery,
+    PlannedNotification, Recipient, Status, TenantId, TraceStep, UserId,
 };
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use serde::{Deserialize, Serialize};
+use store::digests::{ToTell, list_to_tell};
 use store::effect::{NewDelivery, NewNotification};
 use store::events::{Event, list_events_by_id};
 use store::notifications::{Notification, list_notifications_by_id};
@@ -29,8 +30,8 @@ use store::{Connection, Effect, StoreError};
 use crate::context::Context;
 use crate::delivery::DeliveryFacts;
 use crate::loading::lined_up;
-use crate::queues;
 use crate::render::Render;
+use crate::{queues, route_digest};
 
 /// Payload of a `route` job: what came in, either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub enum Route {
     Notification {
         /// A direct send that waits as `pending`.
         notification_id: NotificationId,
+    },
+    Digest {
+        /// A digest that has closed.
+        digest_id: DigestId,
     },
 }
 
@@ -64,6 +69,7 @@ pub(crate) struct Loaded {
 pub(crate) enum Source {
     Event(Event),
     Notification(Box<Notification>),
+    Digest(Box<ToTell>),
 }
 
 /// Loads the events and direct sends of a claim, and their users with their preferences: one
@@ -75,10 +81,12 @@ pub(crate) async fn prepare(
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let mut event_ids = Vec::new();
     let mut notification_ids = Vec::new();
+    let mut digest_ids = Vec::new();
     for job in jobs {
         match *job {
             Route::Event { event_id } => event_ids.push(event_id),
             Route::Notification { notification_id } => notification_ids.push(notification_id),
+            Route::Digest { digest_id } => digest_ids.push(digest_id),
         }
     }
     let mut sources = Vec::with_capacity(jobs.len());
@@ -94,6 +102,8 @@ pub(crate) async fn prepare(
                 .map(|sent| Source::Notification(Box::new(sent))),
         );
     }
+    let digests = list_to_tell(connection, &digest_ids).await?;
+    sources.extend(digests.into_iter().map(|it| Source::Digest(Box::new(it))));
     let users: Vec<_> = sources.iter().map(Source::user).collect();
     let wanted: HashSet<_> = users
         .iter()
@@ -132,6 +142,7 @@ impl Source {
         match self {
             Self::Event(event) => Some((&event.tenant_id, facts(event).user_id()?)),
             Self::Notification(sent) => Some((&sent.tenant_id, sent.user_id.clone())),
+            Self::Digest(it) => Some((&it.digest.key.tenant_id, it.digest.key.user_id.clone())),
         }
     }
 }
@@ -143,6 +154,9 @@ impl Loaded {
             Source::Event(event) => Route::Event { event_id: event.id },
             Source::Notification(sent) => Route::Notification {
                 notification_id: sent.id,
+            },
+            Source::Digest(it) => Route::Digest {
+                digest_id: it.digest.id,
             },
         }
     }
@@ -165,6 +179,10 @@ pub(crate) async fn run(
         // Routed or cancelled before: nothing is left to decide.
         Source::Notification(sent) if sent.status != Status::Pending => Outcome::completed(),
         Source::Notification(sent) => route_direct(sent, recipient, cx, now),
+        Source::Digest(to_tell) => {
+            let shelf = cx.catalog.latest();
+            route_digest::tell(to_tell, recipient, shelf.template_names(), now)
+        }
     })
 }
 
@@ -259,7 +277,7 @@ fn route_direct(
 }
 
 /// Adds a notification's deliveries, the `render` jobs of those that can be sent, and its trace.
-fn with_deliveries(
+pub(crate) fn with_deliveries(
     mut outcome: Outcome<Effect>,
     notification_id: NotificationId,
     tenant_id: &TenantId,
@@ -308,7 +326,7 @@ fn with_deliveries(
     outcome.with(traced(notification_id.as_uuid(), now, planned.steps))
 }
 
-fn traced(subject_id: uuid::Uuid, at: DateTime<Utc>, steps: Vec<TraceStep>) -> Effect {
+pub(crate) fn traced(subject_id: uuid::Uuid, at: DateTime<Utc>, steps: Vec<TraceStep>) -> Effect {
     Effect::Traced {
         subject_id,
         at,
@@ -317,6 +335,6 @@ fn traced(subject_id: uuid::Uuid, at: DateTime<Utc>, steps: Vec<TraceStep>) -> E
 }
 
 /// Deliveries of one notification are bounded by its channels and the user's devices.
-fn count(deliveries: &[PlannedDelivery]) -> u16 {
+pub(crate) fn count(deliveries: &[PlannedDelivery]) -> u16 {
     deliveries.len().try_into().unwrap_or(u16::MAX)
 }

@@ -95,6 +95,9 @@ fn said(preferences: serde_json::Value) -> Preferences {
 async fn routed(loaded: Loaded) -> Outcome<Effect> {
     let job = match &loaded.source {
         Source::Event(event) => Route::Event { event_id: event.id },
+        Source::Digest(it) => Route::Digest {
+            digest_id: it.digest.id,
+        },
         Source::Notification(sent) => Route::Notification {
             notification_id: sent.id,
         },

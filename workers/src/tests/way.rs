@@ -18,7 +18,8 @@ use store::{Connection, Effect, deliveries, inbox, notifications};
 use testkit::TestDatabase;
 
 use super::{context, lease, now};
-use crate::{Context, Deliver, Render, Retry, Route, deliver, render, retry, route};
+use crate::{BatchFlush, Context, Deliver, Render, Retry, Route};
+use crate::{batch_flush, deliver, render, retry, route};
 
 /// Loads and runs one job, whatever its kind.
 async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome<Effect> {
@@ -39,6 +40,7 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
         Render::KIND => run_as!(Render, render),
         Deliver::KIND => run_as!(Deliver, deliver),
         Retry::KIND => run_as!(Retry, retry),
+        BatchFlush::KIND => run_as!(BatchFlush, batch_flush),
         kind => panic!("unknown kind {kind}"),
     }
 }

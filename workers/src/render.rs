@@ -22,6 +22,7 @@ use render::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::digests::DigestItems;
 use store::prepare::ToRender;
 use store::{Connection, Effect, StoreError};
 
@@ -136,7 +137,9 @@ fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
         });
     };
     let event = row.event.as_ref();
-    let data = event.map(|event| &event.payload).or(row.data.as_ref());
+    let payload = event.map(|event| &event.payload).or(row.data.as_ref());
+    let gathered = row.digest.as_deref().map(|items| gathered(payload, items));
+    let data = gathered.as_ref().or(payload);
     let vars = Vars {
         data: data.unwrap_or(&Value::Null),
         event: event.map(|event| EventVars {
@@ -167,6 +170,21 @@ fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
         subject.clone_from(own);
     }
     Ok(rendered)
+}
+
+/// The variables of a digest: the payload of its last event, and what it gathered.
+fn gathered(last: Option<&Value>, items: &DigestItems) -> Value {
+    let last = last.cloned().unwrap_or_default();
+    let mut vars = match &last {
+        Value::Object(payload) => payload.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let first = items.payloads.first().cloned().unwrap_or_default();
+    vars.insert("items".to_owned(), Value::from(items.payloads.clone()));
+    vars.insert("count".to_owned(), Value::from(items.count));
+    vars.insert("first".to_owned(), first);
+    vars.insert("last".to_owned(), last);
+    Value::Object(vars)
 }
 
 /// `None` for a direct send that brings its own words.

@@ -140,42 +140,15 @@ pub async fn list_digests(
     connection: &mut PgConnection,
     ids: &[DigestId],
 ) -> Result<Vec<Digest>, StoreError> {
-    let told = list_to_tell(connection, ids).await?;
-    Ok(told.into_iter().map(|to_tell| to_tell.digest).collect())
-}
-
-/// Finds digests by id, with their last items, for a whole claim of jobs. Missing ones are left
-/// out.
-pub async fn list_to_tell(
-    connection: &mut PgConnection,
-    ids: &[DigestId],
-) -> Result<Vec<ToTell>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
         select digest.digest_id, digest.tenant_id, digest.user_id, digest.rule_id, digest.action,
                digest.batch_key, digest.status, digest.opened_at, digest.closes_at,
-               digest.closed_at, digest.size_max, digest.count as joins, digest.urgency,
-               digest.severity, digest.telling as "telling: Json<Telling>",
-               digest.notification_id,
-               counted.count as "count!", event.id as "event_id?",
-               coalesce(event.type, sent.type) as kind
+               digest.closed_at, digest.size_max, digest.count, digest.urgency, digest.severity,
+               digest.telling as "telling: Json<Telling>", digest.notification_id
         from unnest($1::uuid[]) as wanted (digest_id)
         join digests as digest on digest.digest_id = wanted.digest_id
-        cross join lateral (
-            select count(*)
-            from digest_items as item
-            where item.digest_id = digest.digest_id
-        ) as counted
-        left join lateral (
-            select item.source_id
-            from digest_items as item
-            where item.digest_id = digest.digest_id
-            order by item.source_id desc
-            limit 1
-        ) as last on true
-        left join notifications as sent on sent.id = last.source_id
-        left join events as event on event.id = coalesce(sent.event_id, last.source_id)
         "#,
         &ids,
     )
@@ -186,33 +159,80 @@ pub async fn list_to_tell(
     rows.into_iter()
         .map(|row| {
             let status = DigestStatus::parse(&row.status);
-            Ok(ToTell {
-                digest: Digest {
-                    id: row.digest_id.into(),
-                    key: DigestKey {
-                        tenant_id: TenantId::from(row.tenant_id),
-                        user_id: UserId::from(row.user_id),
-                        rule_id: (!row.rule_id.is_nil()).then(|| row.rule_id.into()),
-                        action: row.action as u16,
-                        batch_key: row.batch_key,
-                    },
-                    status: status.ok_or_else(|| unknown_word("digests", &row.status))?,
-                    opened_at: row.opened_at,
-                    closes_at: row.closes_at,
-                    closed_at: row.closed_at,
-                    size_max: row.size_max,
-                    count: row.joins,
-                    priority: urgency_of(row.urgency).map_err(during("read digests"))?,
-                    severity: severity_of(row.severity),
-                    telling: row.telling.0,
-                    notification_id: row.notification_id.map(NotificationId::from),
+            Ok(Digest {
+                id: row.digest_id.into(),
+                key: DigestKey {
+                    tenant_id: TenantId::from(row.tenant_id),
+                    user_id: UserId::from(row.user_id),
+                    rule_id: (!row.rule_id.is_nil()).then(|| row.rule_id.into()),
+                    action: row.action as u16,
+                    batch_key: row.batch_key,
                 },
+                status: status.ok_or_else(|| unknown_word("digests", &row.status))?,
+                opened_at: row.opened_at,
+                closes_at: row.closes_at,
+                closed_at: row.closed_at,
+                size_max: row.size_max,
                 count: row.count,
-                last_event: row.event_id.map(EventId::from),
-                kind: row.kind,
+                priority: urgency_of(row.urgency).map_err(during("read digests"))?,
+                severity: severity_of(row.severity),
+                telling: row.telling.0,
+                notification_id: row.notification_id.map(NotificationId::from),
             })
         })
         .collect()
+}
+
+/// Finds digests by id, with their last items, for a whole claim of jobs. Missing ones are left
+/// out.
+pub async fn list_to_tell(
+    connection: &mut PgConnection,
+    ids: &[DigestId],
+) -> Result<Vec<ToTell>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let digests = list_digests(&mut *connection, ids).await?;
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select wanted.digest_id as "digest_id!", counted.count as "count!", event.id as "event_id?",
+               coalesce(event.type, sent.type) as kind
+        from unnest($1::uuid[]) as wanted (digest_id)
+        cross join lateral (
+            select count(*)
+            from digest_items as item
+            where item.digest_id = wanted.digest_id
+        ) as counted
+        left join lateral (
+            select item.source_id
+            from digest_items as item
+            where item.digest_id = wanted.digest_id
+            order by item.source_id desc
+            limit 1
+        ) as last on true
+        left join notifications as sent on sent.id = last.source_id
+        left join events as event on event.id = coalesce(sent.event_id, last.source_id)
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read the last items of digests"))?;
+    let mut last: HashMap<_, _> = rows
+        .into_iter()
+        .map(|row| (DigestId::from(row.digest_id), row))
+        .collect();
+    let told = digests.into_iter().filter_map(|digest| {
+        let last = last.remove(&digest.id)?;
+        Some(ToTell {
+            digest,
+            count: last.count,
+            last_event: last.event_id.map(EventId::from),
+            kind: last.kind,
+        })
+    });
+    Ok(told.collect())
 }
 
 /// Reads what the templates of some digests are handed, in one statement.

@@ -514,7 +514,7 @@ async fn racing_joins_and_closings_lose_nothing_and_never_meet_in_a_circle() {
                     let n = chance(&mut state) % 12;
                     let key = key(&format!("user {}", n % 4), &format!("key {n}"));
                     let source = EventId::at(kit.now).as_uuid();
-                    let size = (n % 3 == 0).then_some(5);
+                    let size = n.is_multiple_of(3).then_some(5);
                     effects.push(joined(kit.join(&key, source, size)));
                     items.push((key, source));
                 }
@@ -541,7 +541,7 @@ async fn racing_joins_and_closings_lose_nothing_and_never_meet_in_a_circle() {
 
     assert_eq!(*seen.deadlocks.lock().unwrap(), Vec::<String>::new());
     assert!(committed.len() > 1000, "{}", committed.len());
-    let closed = seen.closed.lock().unwrap();
+    let closed = std::mem::take(&mut *seen.closed.lock().unwrap());
     let mut found: Vec<(DigestKey, Uuid)> = Vec::new();
     let mut open = HashSet::new();
     for (digest, items) in kit.digests().await {

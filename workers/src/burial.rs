@@ -83,7 +83,7 @@ pub(crate) fn unrouted(
     at: DateTime<Utc>,
 ) -> Vec<Effect> {
     match job {
-        Route::Event { event_id } => {
+        Route::Event { event_id } | Route::Rule { event_id, .. } => {
             vec![Effect::Traced {
                 subject_id: event_id.as_uuid(),
                 at,
@@ -98,6 +98,7 @@ pub(crate) fn unrouted(
                 delivery_count: 0,
                 category: None,
                 locale: None,
+                template_version: None,
             },
             Effect::Traced {
                 subject_id: notification_id.as_uuid(),

@@ -7,7 +7,7 @@ use store::settlement::{Applied, Limits, StatusMove, apply_within};
 use tracing::info;
 
 use crate::metrics::DeliveryMetrics;
-use crate::{batch_flush, burial, route_digest};
+use crate::{batch_flush, burial, route};
 
 /// Postgres channel that says whose feed has news: one token per user.
 pub const INBOX_CHANGED: &str = "inbox_changed";
@@ -46,7 +46,7 @@ impl Effects for Ledger {
         let closed = applied
             .closed
             .iter()
-            .map(|turn| route_digest::job(turn, now));
+            .map(|turn| route::tell::job(turn, now));
         opened.chain(closed).collect()
     }
 

@@ -8,8 +8,7 @@
 //! # Reading order
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
-//! notification's way, with [`batch_flush`] and [`route_digest`] where several events are told
-//! together; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! notification's way, with [`batch_flush`] where several events are told together; [`delivery`] is what they share, [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
@@ -34,7 +33,6 @@ mod render;
 pub mod replay;
 mod retry;
 mod route;
-mod route_digest;
 mod runtime;
 mod subject;
 #[cfg(test)]

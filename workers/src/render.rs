@@ -15,7 +15,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, Verdict};
+use domain::{
+    Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, TraceStep, Verdict,
+};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{EventVars, NotificationVars, RenderError, UserVars, Vars};
 use serde::{Deserialize, Serialize};
@@ -80,6 +82,9 @@ pub(crate) async fn run(
     if let Some(suppression) = unwanted(row) {
         return Ok(suppressed(&delivery, &suppression, now));
     }
+    if row.digest.as_ref().is_some_and(|items| items.count == 0) {
+        return Ok(emptied(&delivery, now));
+    }
     let mail = match mail(row) {
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
@@ -121,6 +126,18 @@ fn suppressed(
             at: now,
             steps: vec![step],
         })
+}
+
+/// The end of a delivery that tells a digest of which everything was taken back or erased.
+fn emptied(delivery: &DeliveryFacts<'_>, now: DateTime<Utc>) -> Outcome<Effect> {
+    let reason = "nothing of its digest is left to be told";
+    let moved = DeliveryMove {
+        error: Some(reason.to_owned()),
+        ..delivery.moved(Status::Cancelled, now)
+    };
+    Outcome::completed()
+        .with(Effect::DeliveryMoved(moved))
+        .with(delivery.traced(now, TraceStep::new(STEP, "cancelled", reason)))
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at

@@ -34,7 +34,7 @@ impl Subject {
             BatchFlush::KIND => parse(payload).map(|job: BatchFlush| Self::Digest(job.digest_id)),
             Replay::KIND => parse(payload).map(|job: Replay| Self::Replay(job.replay_id)),
             Route::KIND => parse(payload).map(|job| match job {
-                Route::Event { event_id } => Self::Event(event_id),
+                Route::Event { event_id } | Route::Rule { event_id, .. } => Self::Event(event_id),
                 Route::Notification { notification_id } => Self::Notification(notification_id),
                 Route::Digest { digest_id } => Self::Digest(digest_id),
             }),

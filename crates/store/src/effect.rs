@@ -6,7 +6,8 @@
 use chrono::{DateTime, Utc};
 use domain::{
     AttemptStatus, Channel, DeliveryId, DigestId, DigestKey, EventId, Message, NotificationId,
-    Priority, ReplayId, ReplayState, Severity, Status, Telling, TenantId, TraceStep, UserId,
+    Priority, ReplayId, ReplayState, RuleId, Severity, Status, Telling, TenantId, TraceStep,
+    UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ pub enum Effect {
         category: Option<String>,
         /// The language it will be told in; one that the send named stays.
         locale: Option<String>,
+        /// The version of its template; 0 ships with the binary.
+        template_version: Option<u32>,
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),
@@ -57,7 +60,8 @@ pub enum Effect {
     /// Marks a closed digest as told by a notification that this settlement plans.
     DigestTold {
         id: DigestId,
-        notification_id: NotificationId,
+        /// `None` if nothing was left to be told.
+        notification_id: Option<NotificationId>,
     },
     /// Ends a replay whose job has become a dead letter, or was cancelled.
     ReplayEnded {
@@ -94,6 +98,22 @@ pub struct NewNotification {
     pub delivery_count: u16,
     pub is_test: bool,
     pub bypass_quiet_hours: bool,
+    pub decided: Decided,
+}
+
+/// What the decision for a notification was made of; nothing of it for most direct sends.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decided {
+    /// The rule that led to it, and which of its actions, from 0.
+    pub rule: Option<(RuleId, u16)>,
+    /// The side of the rule's test that the user is on.
+    pub variant: Option<String>,
+    /// What stands in, in order, for a channel that cannot deliver.
+    pub fallback: Vec<Channel>,
+    /// The version of the template it is told in; 0 ships with the binary.
+    pub template_version: Option<u32>,
+    /// The digest that it tells.
+    pub digest_id: Option<DigestId>,
 }
 
 /// A row of `deliveries`, before rendering.
@@ -119,8 +139,10 @@ pub struct NewDelivery {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DigestJoin {
     pub key: DigestKey,
-    /// The event; or the notification that quiet hours hold back.
+    /// The event; or the delivery that quiet hours hold back.
     pub source_id: Uuid,
+    /// Whose trace says so: the event's, or the delivery's notification's.
+    pub subject_id: Uuid,
     /// The id of the digest, should this open one. A new one for every join.
     pub digest_id: DigestId,
     /// When the digest closes, should this open it.

@@ -9,7 +9,7 @@
 //!
 //! It reads no items: others may be joining at this moment. The settlement closes the digest, and
 //! whoever tells it reads a set that does not change any more
-//! ([`route::digest`](crate::route::digest)). A digest that its size has closed needs nothing.
+//! ([`route::tell`](crate::route::tell)). A digest that its size has closed needs nothing.
 
 use std::sync::Arc;
 

@@ -46,7 +46,7 @@ impl Effects for Ledger {
         let closed = applied
             .closed
             .iter()
-            .map(|turn| route::digest::job(turn, now));
+            .map(|turn| route::tell::job(turn, now));
         opened.chain(closed).collect()
     }
 

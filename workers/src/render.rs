@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Message};
+use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{
     Brand, DEFAULT_LOCALE, EventVars, NotificationVars, RenderError, Rendered, UserVars, Vars,
@@ -23,6 +23,7 @@ use render::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::digests::DigestItems;
+use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::{Connection, Effect, StoreError};
 
@@ -80,6 +81,9 @@ pub(crate) async fn run(
     if let Some(held) = wishes::held(&delivery, category, row.wishes.as_ref(), STEP, now) {
         return Ok(held);
     }
+    if row.digest.as_ref().is_some_and(|items| items.count == 0) {
+        return Ok(emptied(&delivery, now));
+    }
     let mail = match mail(row) {
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
@@ -88,6 +92,18 @@ pub(crate) async fn run(
         Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
+}
+
+/// The end of a delivery that tells a digest of which everything was taken back or erased.
+fn emptied(delivery: &DeliveryFacts<'_>, now: DateTime<Utc>) -> Outcome<Effect> {
+    let reason = "nothing of its digest is left to be told";
+    let moved = DeliveryMove {
+        error: Some(reason.to_owned()),
+        ..delivery.moved(Status::Cancelled, now)
+    };
+    Outcome::completed()
+        .with(Effect::DeliveryMoved(moved))
+        .with(delivery.traced(now, TraceStep::new(STEP, "cancelled", reason)))
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at

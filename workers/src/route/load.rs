@@ -114,6 +114,8 @@ pub(crate) async fn load(
     let mut users: BTreeSet<_> = direct
         .map(|sent| (&sent.tenant_id, &sent.user_id))
         .collect();
+    let keys = digests.values().map(|it| &it.digest.key);
+    users.extend(keys.map(|key| (&key.tenant_id, &key.user_id)));
     for (hearing, heard) in hearings.iter().zip(&heard) {
         let Some(hearing) = hearing else { continue };
         let named = heard.iter().flat_map(|heard| &heard.recipients);

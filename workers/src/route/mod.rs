@@ -1,24 +1,24 @@
-//! `route`: turns one event, one direct send, or one digest into notifications and deliveries.
+//! `route`: turns one event, one direct send or one digest into notifications and deliveries.
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | intake, with the event or the direct send; the settlement that closes a digest; itself |
+//! | Enqueued by | intake, with the event or the direct send; a settlement that closes a digest; itself |
 //! | Queue | `route` |
 //! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rows are written with the job's ending; a run that is fenced off writes none |
 //!
 //! The decisions are `domain`'s: [`RuleBook`](domain::RuleBook) says which rules speak of an event,
 //! [`ActionFacts::plan`] what a user is told, [`route_direct`](domain::route_direct) what becomes of
-//! a direct send. [`load`](mod@load) looks up whom they are about, for a whole claim at once, and
+//! a direct send, [`tell`](mod@tell) how a digest is told. [`load`](mod@load) looks up whom they are about, for a whole claim at once, and
 //! [`rows`] turns plans into rows.
 //!
 //! An audience of thousands is worked off in pages: each page plans its users and enqueues the next
 //! with its own ending, so that a process that dies leaves nobody out and tells nobody twice.
 
-pub(crate) mod digest;
 mod gather;
 pub(crate) mod load;
 mod rows;
+pub(crate) mod tell;
 
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ pub(crate) async fn run(
         }
         Source::Digest(to_tell, recipient) => {
             let names = shelf.template_names(&to_tell.digest.key.tenant_id);
-            digest::tell(to_tell, recipient.as_deref(), &names, now)
+            tell::tell(to_tell, recipient.as_deref(), &names, now)
         }
     })
 }

@@ -69,7 +69,7 @@ pub(crate) fn unrouted(
 ) -> Vec<Effect> {
     let steps = vec![step];
     match job {
-        Route::Event { event_id } => {
+        Route::Event { event_id } | Route::Rule { event_id, .. } => {
             vec![Effect::Traced {
                 subject_id: event_id.as_uuid(),
                 at,
@@ -83,6 +83,7 @@ pub(crate) fn unrouted(
                 delivery_count: 0,
                 category: None,
                 locale: None,
+                template_version: None,
             },
             Effect::Traced {
                 subject_id: notification_id.as_uuid(),

@@ -67,9 +67,9 @@ impl Shelf {
         &self.builtin
     }
 
-    /// What routing needs to know of the templates.
-    pub(crate) fn template_names(&self) -> &Arc<TemplateNames> {
-        &self.names
+    /// What routing needs to know of a tenant's templates.
+    pub(crate) fn template_names(&self, _tenant: &TenantId) -> Arc<TemplateNames> {
+        Arc::clone(&self.names)
     }
 
     /// A tenant's rules; `None` where there are none.

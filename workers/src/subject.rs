@@ -31,7 +31,7 @@ impl Subject {
             Retry::KIND => parse(payload).map(|job: Retry| Self::Delivery(job.delivery_id)),
             Replay::KIND => parse(payload).map(|job: Replay| Self::Replay(job.replay_id)),
             Route::KIND => parse(payload).map(|job| match job {
-                Route::Event { event_id } => Self::Event(event_id),
+                Route::Event { event_id } | Route::Rule { event_id, .. } => Self::Event(event_id),
                 Route::Notification { notification_id } => Self::Notification(notification_id),
             }),
             _ => None,

@@ -140,6 +140,13 @@ text_id! {
     UserId
 }
 
+impl UserId {
+    /// Whether it stands for a Slack channel, such as `#ops-critical`, rather than for a person.
+    pub fn is_slack_channel(&self) -> bool {
+        self.0.starts_with('#')
+    }
+}
+
 impl Default for TenantId {
     fn default() -> Self {
         Self::from(DEFAULT_TENANT)

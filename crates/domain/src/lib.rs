@@ -8,8 +8,8 @@
 //!
 //! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message`, with the
 //! `mail` in it, and `trace` are what is stored. `submission` is what may come in, `preference` what
-//! people want, `routing` decides who hears of it and how, `retry` when to try again, and `replay`
-//! what an operator may have tried again. `role` is what a credential may do, and `feed` names a
+//! people want, `routing` decides who hears of it and how, `retry` when to try again, `limit`
+//! how many may go out, and `replay` what an operator may have tried again. `role` is what a credential may do, and `feed` names a
 //! wake-up.
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -17,6 +17,7 @@ mod address;
 mod channel;
 mod feed;
 mod id;
+mod limit;
 mod locale;
 mod mail;
 mod message;
@@ -35,11 +36,15 @@ mod trace;
 pub use channel::Channel;
 pub use feed::feed_token;
 pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
+pub use limit::{
+    Claim, Counter, Limit, LimitBook, LimitOf, LimitSubmission, Room, Scope, SendFacts,
+    WhenUnavailable, decide,
+};
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
-    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, QuietHours,
-    QuietMode, Suppression, Verdict, WallClock,
+    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, Quiet,
+    QuietHours, QuietMode, QuietWindow, Suppression, Verdict, WallClock,
 };
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
@@ -47,12 +52,13 @@ pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
-    DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,
-    route_direct, route_event,
+    ActionFacts, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
+    PlannedNotification, StandInFacts, TemplateNames, route_direct, stand_in, template_key,
+    unruled,
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,
-    Schedule, Selector, SharedRule, Variant,
+    Schedule, ScheduleError, Selector, SharedRule, Variant,
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use domain::{
     AttemptStatus, Channel, DeliveryId, EventId, Message, NotificationId, Priority, ReplayId,
-    ReplayState, Status, TenantId, TraceStep, UserId,
+    ReplayState, RuleId, Status, TenantId, TraceStep, UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -25,6 +25,8 @@ pub enum Effect {
         category: Option<String>,
         /// The language it will be told in; one that the send named stays.
         locale: Option<String>,
+        /// The version of its template; 0 ships with the binary.
+        template_version: Option<u32>,
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),
@@ -85,6 +87,22 @@ pub struct NewNotification {
     pub delivery_count: u16,
     pub is_test: bool,
     pub bypass_quiet_hours: bool,
+    pub decided: Decided,
+}
+
+/// What the decision for a notification was made of; nothing of it for most direct sends.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decided {
+    /// The rule that led to it, and which of its actions, from 0.
+    pub rule: Option<(RuleId, u16)>,
+    /// The side of the rule's test that the user is on.
+    pub variant: Option<String>,
+    /// What stands in, in order, for a channel that cannot deliver.
+    pub fallback: Vec<Channel>,
+    /// The version of the template it is told in; 0 ships with the binary.
+    pub template_version: Option<u32>,
+    /// The digest that it tells.
+    pub digest_id: Option<Uuid>,
 }
 
 /// A row of `deliveries`, before rendering.

@@ -9,7 +9,7 @@
 //! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
 //! [`effect`] and [`settlement`] (what jobs change), [`prepare`] and [`recipients`] (what jobs
 //! read), [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look
-//! at), [`reading`] (what they do about it), [`users`], [`preferences`] and [`topics`] (who they are
+//! at), [`reading`] (what they do about it), [`users`], [`preferences`], [`topics`] and [`audience`] (who they are
 //! and what they want), [`revisions`] (what processes keep copies of), [`erase`] (how they are forgotten), [`partitions`] and [`retention`] (months
 //! come and go), [`stats`] and [`server`] (what operators look at).
 #![allow(
@@ -18,6 +18,7 @@
 )]
 
 pub mod api_keys;
+pub mod audience;
 pub mod audit;
 mod connect;
 pub mod deliveries;
@@ -46,6 +47,7 @@ pub mod server;
 pub mod settlement;
 pub mod stats;
 pub mod subjects;
+pub mod templates;
 pub mod tenants;
 pub mod topics;
 pub mod traces;

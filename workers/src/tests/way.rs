@@ -25,7 +25,7 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
     macro_rules! run_as {
         ($kind:ident, $module:ident) => {{
             let job = $kind::deserialize(&job.payload).unwrap();
-            let loaded = $module::prepare(connection, cx, &[job])
+            let loaded = $module::prepare(connection, cx, std::slice::from_ref(&job))
                 .await
                 .unwrap()
                 .remove(0);
@@ -123,6 +123,7 @@ async fn a_mail_that_is_refused_at_first_is_sent_after_the_wait() {
     let provider = Arc::new(Scripted::failing(1, refused));
     let cx = context(Channels::new().with(Channel::Email, Arc::<Scripted>::clone(&provider) as _));
     let sent = NewNotification {
+        decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),
         tenant_id: "default".into(),
         user_id: "ada".into(),
@@ -249,6 +250,7 @@ async fn what_the_user_turns_off_while_it_waits_for_its_send_at_is_not_sent() {
         .unwrap();
     let (tenant, ada) = ("default".into(), "ada".into());
     let send = |send_at| NewNotification {
+        decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),
         tenant_id: "default".into(),
         user_id: "ada".into(),

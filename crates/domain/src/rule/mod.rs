@@ -7,6 +7,9 @@ mod book;
 mod cel;
 mod condition;
 mod pattern;
+mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use serde_json::{Map, Value};
 use crate::{Channel, Priority, RuleId, UserId};
 
 pub use book::{Audience, Matching, RuleBook, RuleError};
+pub use schedule::ScheduleError;
 
 /// A rule as stored.
 #[derive(Debug, Clone, PartialEq)]

@@ -37,6 +37,7 @@ pub(super) struct Routed<'a> {
     pub(super) delivery_count: u16,
     pub(super) category: Option<&'a str>,
     pub(super) locale: Option<&'a str>,
+    pub(super) template_version: Option<u32>,
 }
 
 /// A row of `traces`.
@@ -87,6 +88,7 @@ impl<'a> Sorted<'a> {
                     delivery_count,
                     category,
                     locale,
+                    template_version,
                 } => {
                     sorted.routed.push(Routed {
                         id: *id,
@@ -94,6 +96,7 @@ impl<'a> Sorted<'a> {
                         delivery_count: *delivery_count,
                         category: category.as_deref(),
                         locale: locale.as_deref(),
+                        template_version: *template_version,
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),

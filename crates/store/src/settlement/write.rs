@@ -26,6 +26,10 @@ pub(super) async fn routed(
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
     let categories: Vec<_> = routed.iter().map(|row| row.category).collect();
     let locales: Vec<_> = routed.iter().map(|row| row.locale).collect();
+    let versions: Vec<_> = routed
+        .iter()
+        .map(|row| row.template_version.map(|version| version as i32))
+        .collect();
     let rows = sqlx::query!(
         r#"
         update notifications as notification
@@ -33,9 +37,11 @@ pub(super) async fn routed(
             delivery_count = routed.delivery_count,
             category = coalesce(notification.category, routed.category),
             locale = coalesce(notification.locale, routed.locale),
+            template_version = routed.template_version,
             updated_at = now()
-        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[])
-            as routed (id, status, delivery_count, category, locale)
+        from unnest(
+                $1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::integer[]
+            ) as routed (id, status, delivery_count, category, locale, template_version)
         where notification.id = routed.id
           and notification.status = 'pending'
         returning notification.id, notification.tenant_id, notification.priority,
@@ -46,6 +52,7 @@ pub(super) async fn routed(
         &counts,
         &categories as &[Option<&str>],
         &locales as &[Option<&str>],
+        &versions as &[Option<i32>],
     )
     .fetch_all(connection)
     .await?;

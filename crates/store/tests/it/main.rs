@@ -21,4 +21,5 @@ mod reading;
 mod settlement;
 mod siblings;
 mod stats;
+mod templates;
 mod topics;

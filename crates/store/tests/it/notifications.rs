@@ -29,6 +29,7 @@ async fn insert(kit: &Kit, rows: &[NewNotification]) {
 async fn a_direct_send_is_read_back_as_it_was_asked_for() {
     let kit = Kit::create().await;
     let asked = NewNotification {
+        decided: store::effect::Decided::default(),
         channels: Some(vec![Channel::Email, Channel::InApp]),
         priority: Priority::High,
         subject: Some("Subject".into()),
@@ -101,6 +102,7 @@ async fn filters_leave_out_what_does_not_match() {
     let ada = kit.arrived("ada", "Hello").await;
     let (bob, _) = kit.planned("bob", &[Channel::Email]).await;
     let old = NewNotification {
+        decided: store::effect::Decided::default(),
         category: Some("risk".into()),
         created_at: kit.now - TimeDelta::hours(2),
         ..kit.notification("eve")

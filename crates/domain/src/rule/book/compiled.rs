@@ -15,11 +15,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Audience, DYNAMIC_USERS_MAX, NAME_CHARS_MAX, RuleError, STEP, domain_of};
-use crate::routing::type_key;
 use crate::rule::cel::{self, Expression, Scene};
 use crate::rule::condition::Check;
 use crate::rule::{Action, Rule, Selector, SharedRule};
-use crate::{EventFacts, TraceStep, UserId};
+use crate::{EventFacts, TraceStep, UserId, template_key};
 
 /// Compiled expressions by their source. One that cannot be compiled is kept with the reason.
 #[derive(Debug, Default)]
@@ -131,8 +130,8 @@ impl Compiled {
             return Err(Miss::Failed(problem.clone()));
         }
         if !rule.domains.is_empty() {
-            let key = type_key(event.kind);
-            let is_ours = |name: &String| type_key(name) == domain_of(&key);
+            let key = template_key(event.kind);
+            let is_ours = |name: &String| template_key(name) == domain_of(&key);
             if !rule.domains.iter().any(is_ours) {
                 return no("the type is of another domain");
             }

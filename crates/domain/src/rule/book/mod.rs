@@ -12,8 +12,7 @@ use serde_json::json;
 
 use super::cel::Scene;
 use super::{Rule, SharedRule};
-use crate::routing::type_key;
-use crate::{EventFacts, NAME_CHARS_MAX, RuleId, TraceStep, UserId};
+use crate::{EventFacts, NAME_CHARS_MAX, RuleId, TraceStep, UserId, template_key};
 use compiled::{Compiled, Expressions, Miss};
 
 /// The step that the trace entries of rules carry.
@@ -131,6 +130,12 @@ impl RuleBook {
         self.rules.is_empty()
     }
 
+    /// The rule of this id.
+    pub fn rule(&self, id: RuleId) -> Option<&SharedRule> {
+        let compiled = self.rules.get(*self.by_id.get(&id)?)?;
+        Some(&compiled.rule)
+    }
+
     /// All rules, in the order of their names.
     pub fn rules(&self) -> impl Iterator<Item = &SharedRule> {
         self.rules.iter().map(|compiled| &compiled.rule)
@@ -237,7 +242,7 @@ impl RuleBook {
         if rule.schedule.is_some() {
             return;
         }
-        let keys = |names: &[String]| names.iter().map(|name| type_key(name)).collect();
+        let keys = |names: &[String]| names.iter().map(|name| template_key(name)).collect();
         let types: Option<BTreeSet<String>> = if rule.event_types.is_empty() {
             compiled.types_by_when().map(|types| keys(&types))
         } else {
@@ -259,7 +264,7 @@ impl RuleBook {
 
     /// The places of the rules that can match an event of this type, in order.
     fn candidates(&self, kind: &str) -> Vec<usize> {
-        let key = type_key(kind);
+        let key = template_key(kind);
         let of_type = self.by_type.get(&key).map(Vec::as_slice);
         let of_domain = self.by_domain.get(domain_of(&key)).map(Vec::as_slice);
         let mut places = [

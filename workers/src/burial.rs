@@ -13,6 +13,7 @@ use store::Effect;
 use store::effect::DeliveryMove;
 
 use crate::deliver::Deliver;
+use crate::quiet_hours::QuietHours;
 use crate::render::Render;
 use crate::replay::Replay;
 use crate::retry::Retry;
@@ -29,6 +30,9 @@ pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc
         Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
         Deliver::KIND => parse(payload).map(|job: Deliver| undelivered(job.delivery_id, error, at)),
         Retry::KIND => parse(payload).map(|job: Retry| undelivered(job.delivery_id, error, at)),
+        QuietHours::KIND => {
+            parse(payload).map(|job: QuietHours| undelivered(job.delivery_id, error, at))
+        }
         Replay::KIND => parse(payload).map(|job: Replay| {
             vec![Effect::ReplayEnded {
                 replay_id: job.replay_id,

@@ -7,6 +7,7 @@ use store::subjects::SubjectIds;
 use uuid::Uuid;
 
 use crate::deliver::Deliver;
+use crate::quiet_hours::QuietHours;
 use crate::render::Render;
 use crate::replay::Replay;
 use crate::retry::Retry;
@@ -29,6 +30,9 @@ impl Subject {
             Render::KIND => parse(payload).map(|job: Render| Self::Delivery(job.delivery_id)),
             Deliver::KIND => parse(payload).map(|job: Deliver| Self::Delivery(job.delivery_id)),
             Retry::KIND => parse(payload).map(|job: Retry| Self::Delivery(job.delivery_id)),
+            QuietHours::KIND => {
+                parse(payload).map(|job: QuietHours| Self::Delivery(job.delivery_id))
+            }
             Replay::KIND => parse(payload).map(|job: Replay| Self::Replay(job.replay_id)),
             Route::KIND => parse(payload).map(|job| match job {
                 Route::Event { event_id } | Route::Rule { event_id, .. } => Self::Event(event_id),

@@ -15,6 +15,7 @@
 
 mod address;
 mod channel;
+mod digest;
 mod feed;
 mod id;
 mod limit;
@@ -34,12 +35,14 @@ mod submission;
 mod trace;
 
 pub use channel::Channel;
+pub use digest::{DigestKey, Telling};
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
+pub use id::{DeliveryId, DigestId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
 pub use limit::{
     Claim, Counter, Limit, LimitBook, LimitOf, LimitSubmission, Room, Scope, SendFacts,
     WhenUnavailable, decide,
 };
+pub use locale::is_locale;
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
@@ -53,8 +56,8 @@ pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
     ActionFacts, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
-    PlannedNotification, StandInFacts, TemplateNames, route_direct, stand_in, template_key,
-    unruled,
+    PlannedNotification, StandInFacts, TellingFacts, TemplateNames, route_direct, stand_in,
+    template_key, unruled,
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,
@@ -63,6 +66,7 @@ pub use rule::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
+    PreviewSubmission, ReplaySubmission, TopicSubmission, UserSubmission, check_json,
+    parse_members, pointer_token,
 };
 pub use trace::TraceStep;

@@ -10,9 +10,14 @@ use store::Effect;
 use store::effect::{Decided, NewDelivery, NewNotification};
 use store::events::Event;
 
+use super::gather;
 use crate::delivery::DeliveryFacts;
 use crate::queues;
+use crate::quiet_hours;
 use crate::render::Render;
+
+/// The step that routing's trace entries carry.
+const STEP: &str = "route";
 
 /// Where deliveries belong.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +92,7 @@ pub(crate) fn with_deliveries(
             address: delivery.address.as_deref(),
             status: delivery.status,
             priority: planned.priority,
-            expires_at: None,
+            expires_at: planned.expires_at,
             is_sole: delivery_count == 1,
         };
         let deferred = delivery
@@ -95,7 +100,10 @@ pub(crate) fn with_deliveries(
             .as_ref()
             .filter(|quiet| quiet.mode == QuietMode::Defer);
         let job = match (delivery.status, deferred) {
-            (Status::Pending, Some(_quiet)) => None,
+            // The plan has told of it.
+            (Status::Pending, Some(quiet)) => {
+                Some(quiet_hours::defer(&facts, quiet, STEP, now).job)
+            }
             (Status::Queued, _) => {
                 let due = place.send_at.filter(|&send_at| send_at > now);
                 let render = Render { delivery_id: id };
@@ -103,6 +111,17 @@ pub(crate) fn with_deliveries(
             }
             _ => None,
         };
+        let joined = gather::join_quietly(
+            place.notification_id,
+            place.tenant_id,
+            &planned.user_id,
+            planned.priority,
+            &delivery,
+            now,
+        );
+        if let Some(join) = joined {
+            outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
+        }
         outcome = outcome.with(Effect::DeliveryPlanned(Box::new(NewDelivery {
             id,
             notification_id: place.notification_id,

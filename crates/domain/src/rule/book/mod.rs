@@ -130,12 +130,6 @@ impl RuleBook {
         self.rules.is_empty()
     }
 
-    /// The rule of this id.
-    pub fn rule(&self, id: RuleId) -> Option<&SharedRule> {
-        let compiled = self.rules.get(*self.by_id.get(&id)?)?;
-        Some(&compiled.rule)
-    }
-
     /// All rules, in the order of their names.
     pub fn rules(&self) -> impl Iterator<Item = &SharedRule> {
         self.rules.iter().map(|compiled| &compiled.rule)
@@ -146,6 +140,12 @@ impl RuleBook {
         let broken = |compiled: &'_ Arc<Compiled>| compiled.problem.is_some();
         let rules = self.rules.iter().filter(move |compiled| broken(compiled));
         rules.filter_map(|compiled| Some((&compiled.rule, compiled.problem.as_ref()?)))
+    }
+
+    /// The rule of this id.
+    pub fn rule(&self, id: RuleId) -> Option<&SharedRule> {
+        let compiled = self.rules.get(*self.by_id.get(&id)?)?;
+        Some(&compiled.rule)
     }
 
     /// The rules that speak of `event` at `at`, which is what `valid_from` is held against.

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use domain::{RuleBook, TemplateNames, TenantId};
+use domain::{LimitBook, RuleBook, TemplateNames, TenantId};
 use render::Templates;
+use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
 use store::{Connection, StoreError};
 
@@ -18,6 +19,10 @@ pub struct Shelf {
     /// `None` before the first look.
     revisions: Option<Revisions>,
     rules: HashMap<TenantId, Arc<RuleBook>>,
+    /// Of tenants that have some of their own.
+    limits: HashMap<TenantId, Arc<LimitBook>>,
+    /// What holds for the others.
+    default_limits: Arc<LimitBook>,
     /// Those that ship with the binary, which every tenant has.
     builtin: Arc<Templates>,
     names: Arc<TemplateNames>,
@@ -35,6 +40,8 @@ impl Catalog {
         Self(Arc::new(RwLock::new(Arc::new(Shelf {
             revisions: None,
             rules: HashMap::new(),
+            limits: HashMap::new(),
+            default_limits: Arc::default(),
             builtin: Arc::new(builtin),
             names,
         }))))
@@ -49,6 +56,9 @@ impl Catalog {
         }
         let mut shelf = Shelf::clone(&known);
         // Each part is loaded here if its revision differs.
+        if known.revisions.map(|known| known.limits) != Some(revisions.limits) {
+            shelf.limits = limits(connection).await?;
+        }
         shelf.revisions = Some(revisions);
         let shelf = Arc::new(shelf);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&shelf);
@@ -72,8 +82,28 @@ impl Shelf {
         &self.names
     }
 
+    /// A tenant's rate limits.
+    pub(crate) fn limits(&self, tenant: &TenantId) -> &LimitBook {
+        self.limits.get(tenant).unwrap_or(&self.default_limits)
+    }
+
+    /// Whether the limits are those of `revision`.
+    pub(crate) fn has_limits_of(&self, revision: i64) -> bool {
+        self.revisions.is_some_and(|known| known.limits == revision)
+    }
+
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)
     }
+}
+
+async fn limits(
+    connection: &mut Connection,
+) -> Result<HashMap<TenantId, Arc<LimitBook>>, StoreError> {
+    let tenants = list_all_limits(connection).await?;
+    let books = tenants
+        .into_iter()
+        .map(|(tenant_id, limits)| (tenant_id, Arc::new(LimitBook::new(limits))));
+    Ok(books.collect())
 }

@@ -7,8 +7,8 @@
 //!
 //! # Reading order
 //!
-//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
-//! notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`], and [`throttle`] in front)
+//! and [`retry`] are a notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
@@ -36,6 +36,7 @@ mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod withdraw;
 
 pub use cancel::{CancelError, cancel};

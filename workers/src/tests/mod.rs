@@ -5,6 +5,7 @@ mod deliver;
 mod render;
 mod retry;
 mod route;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -72,6 +73,7 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 

@@ -105,6 +105,8 @@ pub struct ToDeliver {
     /// `None` in-app, where it stays in the row that the feed reads, but for tests; and until
     /// rendered.
     pub message: Option<Message>,
+    /// How often the rate limits were changed by then.
+    pub limits_revision: i64,
 }
 
 /// Loads deliveries with their notification and event, for rendering.
@@ -244,7 +246,8 @@ pub async fn load_for_deliver(
                delivery.message is not null as "is_rendered!",
                case when delivery.channel <> 'in_app' or notification.is_test
                     then delivery.message end
-                   as "message: Document<Message>"
+                   as "message: Document<Message>",
+               (select revision from revisions where kind = 'limits') as "limits_revision!"
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
@@ -299,6 +302,7 @@ pub async fn load_for_deliver(
                 is_sole: row.delivery_count == 1,
                 is_rendered: row.is_rendered,
                 message: row.message.map(|message| message.0),
+                limits_revision: row.limits_revision,
             })
         })
         .collect()

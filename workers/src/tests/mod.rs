@@ -6,6 +6,7 @@ mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -75,6 +76,7 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 

@@ -41,7 +41,7 @@ mod withdraw;
 
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
-pub use compiled::{PinError, PinnedTemplates};
+pub use compiled::{PinError, PinnedTemplates, Text};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;

@@ -116,6 +116,11 @@ entity_id! {
 }
 
 entity_id! {
+    /// Identifies a digest.
+    DigestId
+}
+
+entity_id! {
     /// Identifies a notification.
     NotificationId
 }

@@ -15,6 +15,7 @@
 
 mod address;
 mod channel;
+mod digest;
 mod feed;
 mod id;
 mod limit;
@@ -34,8 +35,9 @@ mod submission;
 mod trace;
 
 pub use channel::Channel;
+pub use digest::{DigestKey, Telling};
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
+pub use id::{DeliveryId, DigestId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
 pub use limit::{
     Claim, Counter, Limit, LimitBook, LimitOf, LimitSubmission, Room, Scope, SendFacts,
     WhenUnavailable, decide,
@@ -54,8 +56,8 @@ pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
     ActionFacts, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
-    PlannedNotification, StandInFacts, TemplateNames, route_direct, stand_in, template_key,
-    unruled,
+    PlannedNotification, StandInFacts, TellingFacts, TemplateNames, route_direct, stand_in,
+    template_key, unruled,
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,

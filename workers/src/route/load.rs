@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Audience, EventId, NotificationId, Recipient, RuleBook, SharedRule, TenantId, TraceStep,
-    UserId, unruled,
+    Audience, EventId, NotificationId, Recipient, RuleBook, RuleError, SharedRule, TenantId,
+    TraceStep, UserId, unruled,
 };
 use serde_json::json;
 use store::audience::{Crowd, CrowdKind, list_crowds};
@@ -60,6 +60,8 @@ pub(crate) struct Heard {
     pub(crate) recipients: Vec<(UserId, Option<Arc<Recipient>>)>,
     /// The last user of this page, if there is another.
     pub(crate) after: Option<UserId>,
+    /// What events are gathered by, where the action tells several as one.
+    pub(crate) batch_key: Option<String>,
     pub(crate) steps: Vec<TraceStep>,
 }
 
@@ -76,6 +78,7 @@ struct Wanted {
     action: u16,
     audience: Audience,
     after: Option<UserId>,
+    batch_key: Option<String>,
     /// Where the crowds of its audience are among all that are looked up.
     crowds: std::ops::Range<usize>,
     steps: Vec<TraceStep>,
@@ -121,10 +124,7 @@ pub(crate) async fn load(
         .map(|((job, hearing), mut heard)| {
             let source = match hearing {
                 Some(hearing) => {
-                    let known = people.get(&hearing.event.tenant_id);
-                    for (user_id, recipient) in heard.iter_mut().flat_map(|it| &mut it.recipients) {
-                        *recipient = known.and_then(|known| known.get(user_id)).map(Arc::clone);
-                    }
+                    know(&mut heard, people.get(&hearing.event.tenant_id));
                     Source::Event {
                         event: hearing.event,
                         heard,
@@ -144,6 +144,37 @@ pub(crate) async fn load(
             }))
         });
     Ok(loaded.collect())
+}
+
+/// Hears one event that need not be stored, as a dry run does.
+pub(crate) async fn load_one(
+    connection: &mut Connection,
+    shelf: &Shelf,
+    event: Event,
+    now: DateTime<Utc>,
+) -> Result<Source, StoreError> {
+    let job = Route::Event { event_id: event.id };
+    let event = Arc::new(event);
+    let mut hearing = hear(&job, Arc::clone(&event), shelf, now);
+    let steps = std::mem::take(&mut hearing.steps);
+    let mut heard = gather(connection, &mut [Some(hearing)]).await?;
+    let mut heard = heard.pop().unwrap_or_default();
+    let named = heard.iter().flat_map(|heard| &heard.recipients);
+    let users = named.map(|(user_id, _)| (&event.tenant_id, user_id));
+    let people = people(connection, users.collect()).await?;
+    know(&mut heard, people.get(&event.tenant_id));
+    Ok(Source::Event {
+        event,
+        heard,
+        steps,
+    })
+}
+
+/// Puts what is known of users beside them.
+fn know(heard: &mut [Heard], known: Option<&HashMap<UserId, Arc<Recipient>>>) {
+    for (user_id, recipient) in heard.iter_mut().flat_map(|it| &mut it.recipients) {
+        *recipient = known.and_then(|known| known.get(user_id)).map(Arc::clone);
+    }
 }
 
 fn event_of(job: &Route) -> Option<EventId> {
@@ -200,6 +231,7 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
     } = job
     {
         let found = book.and_then(|book| Some((book, book.rule(*rule_id)?)));
+        let found = found.filter(|(_, rule)| rule.enabled);
         match found {
             Some((book, rule)) => {
                 let all = 0..rule.actions.len() as u16;
@@ -239,6 +271,7 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
                     ..Audience::default()
                 },
                 after: None,
+                batch_key: None,
                 crowds: 0..0,
                 steps: Vec::new(),
             }),
@@ -260,23 +293,32 @@ fn want(
     event: &Event,
     after: Option<UserId>,
 ) -> Wanted {
-    let mut steps = Vec::new();
     let place = usize::from(action);
-    let audience = book
-        .audience(rule, place, &facts(event))
-        .unwrap_or_else(|error| {
-            steps.push(
-                TraceStep::new(STEP, "rule_failed", error.to_string()).with_detail(json!({
-                    "rule_id": rule.id, "rule": rule.name, "action": action,
-                })),
-            );
-            Audience::default()
-        });
+    let facts = facts(event);
+    let is_batch = rule.actions.get(place).is_some_and(|it| it.batch.is_some());
+    let asked = || {
+        let audience = book.audience(rule, place, &facts)?;
+        let key = is_batch.then(|| book.batch_key(rule, place, &facts));
+        Ok((audience, key.transpose()?))
+    };
+    let failed = |error: RuleError| {
+        TraceStep::new(STEP, "rule_failed", error.to_string()).with_detail(json!({
+            "rule_id": rule.id, "rule": rule.name, "action": action,
+        }))
+    };
+    let (audience, batch_key, steps) = match asked() {
+        Ok((mut audience, batch_key)) => {
+            let steps = audience.failed.drain(..).map(failed).collect();
+            (audience, batch_key, steps)
+        }
+        Err(error) => (Audience::default(), None, vec![failed(error)]),
+    };
     Wanted {
         rule: Some(Arc::clone(rule)),
         action,
         audience,
         after,
+        batch_key,
         crowds: 0..0,
         steps,
     }
@@ -354,6 +396,7 @@ fn take_page(wanted: Wanted, members: &[Vec<UserId>], page: usize) -> Heard {
         action: wanted.action,
         recipients: users.into_iter().map(|user| (user, None)).collect(),
         after,
+        batch_key: wanted.batch_key,
         steps,
     }
 }

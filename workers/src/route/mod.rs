@@ -15,6 +15,7 @@
 //! An audience of thousands is worked off in pages: each page plans its users and enqueues the next
 //! with its own ending, so that a process that dies leaves nobody out and tells nobody twice.
 
+mod gather;
 pub(crate) mod load;
 mod rows;
 
@@ -36,6 +37,7 @@ use crate::context::Context;
 use crate::delivery::urgency;
 use crate::queues;
 
+pub(crate) use gather::digest_step;
 pub(crate) use load::{Heard, Loaded, Source};
 
 /// Payload of a `route` job: what came in, one way or another.
@@ -138,8 +140,20 @@ fn route_event(
             origin: heard.origin(),
             templates: &names,
         };
-        for (user_id, recipient) in &heard.recipients {
-            planned.push(facts.plan(user_id, recipient.as_deref(), now));
+        let batch = facts.action().and_then(|action| action.batch.as_ref());
+        match (heard.batch_key.as_deref(), batch) {
+            (Some(key), Some(batch)) => {
+                for (user_id, _) in &heard.recipients {
+                    let join = gather::join(event, &facts, batch, user_id, key, now);
+                    outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
+                    about_event.extend(digest_step(&facts, user_id, now));
+                }
+            }
+            _ => {
+                for (user_id, recipient) in &heard.recipients {
+                    planned.push(facts.plan(user_id, recipient.as_deref(), now));
+                }
+            }
         }
         outcome.jobs.extend(heard.next_page(event, now));
     }
@@ -196,7 +210,7 @@ fn route_direct(
 }
 
 impl Heard {
-    fn origin(&self) -> Origin<'_> {
+    pub(crate) fn origin(&self) -> Origin<'_> {
         match &self.rule {
             None => Origin::Default,
             Some(rule) => Origin::Rule(rule, self.action),

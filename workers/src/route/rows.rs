@@ -10,6 +10,7 @@ use store::Effect;
 use store::effect::{Decided, NewDelivery, NewNotification};
 use store::events::Event;
 
+use super::gather;
 use crate::delivery::DeliveryFacts;
 use crate::queues;
 use crate::render::Render;
@@ -103,6 +104,17 @@ pub(crate) fn with_deliveries(
             }
             _ => None,
         };
+        let joined = gather::join_quietly(
+            place.notification_id,
+            place.tenant_id,
+            &planned.user_id,
+            planned.priority,
+            &delivery,
+            now,
+        );
+        if let Some(join) = joined {
+            outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
+        }
         outcome = outcome.with(Effect::DeliveryPlanned(Box::new(NewDelivery {
             id,
             notification_id: place.notification_id,

@@ -1,4 +1,4 @@
-//! An action of a rule, about one user; or what is done about an event that no rule speaks of.
+//! What one user is told: by an action of a rule, by default, or of a digest that has closed.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -7,8 +7,8 @@ use super::channel::Crossing;
 use super::variant::choose;
 use super::{EventFacts, PlannedNotification, STEP, TemplateNames};
 use crate::{
-    Action, Channel, Matter, Priority, Recipient, Rule, Severity, Status, TraceStep, UserId,
-    Variant,
+    Action, Channel, Matter, Priority, Recipient, Rule, RuleId, Severity, Status, Telling,
+    TraceStep, UserId, Variant,
 };
 
 /// What an action is decided on, whoever it is about.
@@ -28,6 +28,20 @@ pub enum Origin<'a> {
     Rule(&'a Rule, u16),
 }
 
+/// What a telling is decided on, whoever it is told to.
+#[derive(Debug, Clone, Copy)]
+pub struct TellingFacts<'a> {
+    pub telling: &'a Telling,
+    /// The rule that tells, and which of its actions.
+    pub rule: Option<(RuleId, u16)>,
+    /// The type of the event, or of the last of a digest.
+    pub kind: &'a str,
+    pub priority: Priority,
+    pub severity: Option<Severity>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub templates: &'a TemplateNames,
+}
+
 /// The decision about an event that no rule speaks of: whom it is for, if anybody.
 pub fn unruled(event: &EventFacts<'_>) -> Result<UserId, TraceStep> {
     event.user_id().ok_or_else(|| {
@@ -37,12 +51,33 @@ pub fn unruled(event: &EventFacts<'_>) -> Result<UserId, TraceStep> {
 }
 
 impl<'a> ActionFacts<'a> {
-    /// What the rule says; `None` if it has no such action any more.
+    /// What the rule says; `None` where none does.
     pub fn action(&self) -> Option<&'a Action> {
         match self.origin {
             Origin::Default => None,
             Origin::Rule(rule, action) => rule.actions.get(usize::from(action)),
         }
+    }
+
+    /// How a user is told, and why so.
+    pub fn telling(&self, user_id: &UserId) -> (Telling, Vec<TraceStep>) {
+        let mut steps = vec![self.origin_step(user_id)];
+        let Origin::Rule(rule, place) = self.origin else {
+            return (Telling::default(), steps);
+        };
+        let Some(action) = self.action() else {
+            return (Telling::default(), steps);
+        };
+        let variant = choose(&action.variants, rule.id, place, user_id);
+        steps.extend(variant.map(|it| variant_step(it, action)));
+        (Telling::of(rule, action, variant), steps)
+    }
+
+    /// The action's priority, else what the event's severity says.
+    pub fn priority(&self) -> Priority {
+        let of_event = || self.event.severity.map(Severity::to_priority);
+        let of_action = self.action().and_then(|action| action.priority);
+        of_action.or_else(of_event).unwrap_or_default()
     }
 
     /// Plans what one user is told at `at`. `recipient` is what is known of them.
@@ -52,72 +87,20 @@ impl<'a> ActionFacts<'a> {
         recipient: Option<&Recipient>,
         at: DateTime<Utc>,
     ) -> PlannedNotification {
-        let usual = Action::default();
-        let action = self.action().unwrap_or(&usual);
-        let mut steps = vec![self.origin_step(user_id)];
-        let variant = self.variant(action, user_id);
-        steps.extend(variant.map(|it| variant_step(it, action)));
-
-        let named = variant.and_then(|it| it.template.as_deref());
-        let named = named.or(action.template.as_deref());
-        let (template, version) = self.template(named, &mut steps);
-        let of_template = named
-            .or(Some(self.event.kind))
-            .and_then(|name| self.templates.find(name))
-            .and_then(|known| known.category.as_deref());
-        let category = action.category.as_deref().or(of_template);
-        let severity = self.event.severity;
-        let of_severity = || severity.map(Severity::to_priority).unwrap_or_default();
-        let priority = action.priority.unwrap_or_else(of_severity);
-        let channels = variant
-            .and_then(|it| it.channels.as_deref())
-            .or(action.channels.as_deref())
-            .unwrap_or(&[Channel::InApp]);
-        if let Origin::Rule(..) = self.origin {
-            steps.push(action_step(channels, &action.fallback, category, priority));
-        }
-
-        let crossing = Crossing {
-            user_id,
-            recipient,
-            matter: Matter {
-                category,
-                priority,
-                severity,
-            },
-            data: None,
-            bypass_quiet_hours: action.bypass_quiet_hours,
-            is_test: false,
-            at: Some(at),
-        };
-        let crossed = crossing.plan(channels, &action.fallback);
-        steps.extend(crossed.steps);
-        let language = recipient.and_then(Recipient::language);
-        let lifetime = action
-            .expires_in
-            .and_then(|within| chrono::Duration::from_std(within).ok());
-        let statuses = crossed.deliveries.iter().map(|delivery| delivery.status);
-        PlannedNotification {
-            user_id: user_id.clone(),
+        let (telling, steps) = self.telling(user_id);
+        let facts = TellingFacts {
+            telling: &telling,
             rule: match self.origin {
                 Origin::Default => None,
                 Origin::Rule(rule, action) => Some((rule.id, action)),
             },
-            variant: variant.map(|it| it.name.clone()),
-            template,
-            template_version: version,
-            vars: action.template_vars.clone(),
-            category: category.map(str::to_owned),
-            priority,
-            locale: action.locale.as_deref().or(language).map(str::to_owned),
-            expires_at: lifetime
-                .and_then(|within| self.event.created_at.checked_add_signed(within)),
-            bypass_quiet_hours: action.bypass_quiet_hours,
-            fallback: crossed.fallback,
-            status: Status::aggregate(statuses),
-            deliveries: crossed.deliveries,
-            steps,
-        }
+            kind: self.event.kind,
+            priority: self.priority(),
+            severity: self.event.severity,
+            expires_at: telling.expires_at(self.event.created_at),
+            templates: self.templates,
+        };
+        facts.plan(user_id, recipient, at, steps)
     }
 
     fn origin_step(&self, user_id: &UserId) -> TraceStep {
@@ -137,33 +120,86 @@ impl<'a> ActionFacts<'a> {
             }
         }
     }
+}
 
-    fn variant<'b>(&self, action: &'b Action, user_id: &UserId) -> Option<&'b Variant> {
-        match self.origin {
-            Origin::Default => None,
-            Origin::Rule(rule, place) => choose(&action.variants, rule.id, place, user_id),
+impl TellingFacts<'_> {
+    /// Plans what one user is told at `at`; `steps` are the decisions so far.
+    pub fn plan(
+        &self,
+        user_id: &UserId,
+        recipient: Option<&Recipient>,
+        at: DateTime<Utc>,
+        mut steps: Vec<TraceStep>,
+    ) -> PlannedNotification {
+        let telling = self.telling;
+        let named = telling.template.as_deref();
+        let template = self.templates.find(named.unwrap_or(self.kind));
+        let name = template.map(|known| known.name.as_str()).or(named);
+        let version = template.map(|known| known.version);
+        steps.push(self.template_step(named, name, version));
+        let of_template = template.and_then(|known| known.category.as_deref());
+        let category = telling.category.as_deref().or(of_template);
+        let channels = telling.channels.as_deref().unwrap_or(&[Channel::InApp]);
+        if self.rule.is_some() {
+            let reason = "the rule names its channels";
+            steps.push(TraceStep::new(STEP, "channels", reason).with_detail(json!({
+                "channels": channels, "fallback": telling.fallback, "category": category,
+                "priority": self.priority,
+            })));
+        }
+
+        let crossing = Crossing {
+            user_id,
+            recipient,
+            matter: Matter {
+                category,
+                priority: self.priority,
+                severity: self.severity,
+            },
+            data: None,
+            bypass_quiet_hours: telling.bypass_quiet_hours,
+            is_test: false,
+            at: Some(at),
+        };
+        let crossed = crossing.plan(channels, &telling.fallback);
+        steps.extend(crossed.steps);
+        let language = recipient.and_then(Recipient::language);
+        let statuses = crossed.deliveries.iter().map(|delivery| delivery.status);
+        PlannedNotification {
+            user_id: user_id.clone(),
+            rule: self.rule,
+            variant: telling.variant.clone(),
+            template: name.map(str::to_owned),
+            template_version: version,
+            vars: telling.template_vars.clone(),
+            category: category.map(str::to_owned),
+            priority: self.priority,
+            locale: telling.locale.as_deref().or(language).map(str::to_owned),
+            expires_at: self.expires_at,
+            bypass_quiet_hours: telling.bypass_quiet_hours,
+            fallback: crossed.fallback,
+            status: Status::aggregate(statuses),
+            deliveries: crossed.deliveries,
+            steps,
         }
     }
 
-    /// The template it is told in and its version, by what is named or by the event's type.
-    fn template(
+    /// Says which template it is told in: the one named, or the one that the type finds.
+    fn template_step(
         &self,
         named: Option<&str>,
-        steps: &mut Vec<TraceStep>,
-    ) -> (Option<String>, Option<u32>) {
-        let found = self.templates.find(named.unwrap_or(self.event.kind));
-        let (decision, reason) = match (named, found) {
+        name: Option<&str>,
+        version: Option<u32>,
+    ) -> TraceStep {
+        let (decision, reason) = match (named, version) {
             (Some(_), Some(_)) => ("template", "the rule names a template"),
             (Some(_), None) => ("template_missing", "the rule names a template there is not"),
             (None, Some(_)) => ("template", "the event type names a template"),
             (None, None) => ("plain", "no template is named by the event type"),
         };
-        let name = found.map(|known| known.name.as_str()).or(named);
-        let version = found.map(|known| known.version);
-        steps.push(TraceStep::new(STEP, decision, reason).with_detail(json!({
-            "type": self.event.kind, "template": name, "version": version,
-        })));
-        (name.map(str::to_owned), version)
+        TraceStep::new(STEP, decision, reason).with_detail(json!({
+            "type": self.kind, "template": name, "version": version,
+        }))
     }
 }
 
@@ -176,15 +212,4 @@ fn variant_step(variant: &Variant, action: &Action) -> TraceStep {
     let reason = format!("the user is on side `{}` of the rule's test", variant.name);
     TraceStep::new(STEP, "variant", reason)
         .with_detail(json!({"variant": variant.name, "of": sides}))
-}
-
-fn action_step(
-    channels: &[Channel],
-    fallback: &[Channel],
-    category: Option<&str>,
-    priority: Priority,
-) -> TraceStep {
-    TraceStep::new(STEP, "channels", "the rule names its channels").with_detail(json!({
-        "channels": channels, "fallback": fallback, "category": category, "priority": priority,
-    }))
 }

@@ -34,7 +34,7 @@ use crate::{
     Channel, NAME_CHARS_MAX, Priority, Quiet, RuleId, Severity, Status, TraceStep, UserId,
 };
 
-pub use action::{ActionFacts, Origin, unruled};
+pub use action::{ActionFacts, Origin, TellingFacts, unruled};
 pub use direct::{DirectFacts, route_direct};
 pub use stand_in::{StandInFacts, stand_in};
 pub use templates::{NamedTemplate, TemplateNames, template_key};

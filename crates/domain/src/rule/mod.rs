@@ -4,6 +4,9 @@
 //! tenant, compiled, and finds those that speak of an event.
 
 mod book;
+mod cel;
+mod condition;
+mod pattern;
 mod schedule;
 #[cfg(test)]
 mod schedule_tests;

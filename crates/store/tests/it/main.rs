@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod connect;
+mod digests;
 mod erase;
 mod events;
 mod history;

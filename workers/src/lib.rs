@@ -50,7 +50,7 @@ mod withdraw;
 pub use batch_flush::BatchFlush;
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
-pub use compiled::{PinError, PinnedTemplates};
+pub use compiled::{PinError, PinnedTemplates, Text};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;

@@ -51,7 +51,7 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
-pub use quiet_hours::{QuietHours, wake};
+pub use quiet_hours::{QuietHours, wake_held};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};
 pub use retry::Retry;

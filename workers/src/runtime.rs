@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::batch_flush::{self, BatchFlush};
 use crate::context::Context;
 use crate::deliver::{self, Deliver};
 use crate::ledger::Ledger;
@@ -175,6 +176,17 @@ fn register(
             quiet_hours::prepare,
             on_quiet_hours
         ),
+        queues::BATCH_FLUSH => worker!(
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            BatchFlush,
+            batch_flush::prepare,
+            on_batch_flush
+        ),
         channel => worker!(
             monitor,
             node,
@@ -260,6 +272,15 @@ async fn on_quiet_hours(
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
     quiet_hours::run(job, row.as_deref(), &context, *lease).await
+}
+
+async fn on_batch_flush(
+    job: BatchFlush,
+    row: Loaded<store::digests::Digest>,
+    context: Data<Context>,
+    lease: Data<LeaseInfo>,
+) -> Result<Outcome<Effect>, Failure> {
+    batch_flush::run(job, row.as_deref(), &context, *lease).await
 }
 
 /// Starts workers for [`Noop`] jobs on queue `bench`: the whole stack without any work of ours.

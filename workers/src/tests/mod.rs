@@ -101,6 +101,7 @@ fn to_render(channel: Channel) -> ToRender {
         is_test: false,
         wishes: None,
         is_sole: true,
+        digest: None,
     }
 }
 

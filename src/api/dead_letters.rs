@@ -199,7 +199,7 @@ async fn notification_of(
     conn: &mut store::Connection,
     id: DeliveryId,
 ) -> Result<Option<domain::NotificationId>, store::StoreError> {
-    let rows = store::prepare::load_for_deliver(conn, &[id]).await?;
+    let rows = store::prepare::load_for_deliver(conn, &[id], None).await?;
     Ok(rows.first().map(|row| row.notification_id))
 }
 

@@ -32,6 +32,7 @@ mod replays;
 mod roles;
 mod stats;
 mod submit;
+mod templates;
 pub mod token;
 mod topics;
 mod users;
@@ -87,6 +88,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())
         .merge(health::routes())

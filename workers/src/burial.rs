@@ -14,6 +14,7 @@ use store::effect::DeliveryMove;
 
 use crate::batch_flush::BatchFlush;
 use crate::deliver::Deliver;
+use crate::quiet_hours::QuietHours;
 use crate::render::Render;
 use crate::replay::Replay;
 use crate::retry::Retry;
@@ -34,6 +35,9 @@ pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc
             let step = TraceStep::new(BatchFlush::KIND, "buried", error);
             untold(job.digest_id, step, at)
         }),
+        QuietHours::KIND => {
+            parse(payload).map(|job: QuietHours| undelivered(job.delivery_id, error, at))
+        }
         Replay::KIND => parse(payload).map(|job: Replay| {
             vec![Effect::ReplayEnded {
                 replay_id: job.replay_id,

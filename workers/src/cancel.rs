@@ -87,7 +87,7 @@ async fn undelivered(
     id: DeliveryId,
     at: DateTime<Utc>,
 ) -> Result<Vec<Effect>, StoreError> {
-    let rows = store::prepare::load_for_deliver(connection, &[id]).await?;
+    let rows = store::prepare::load_for_deliver(connection, &[id], None).await?;
     let Some(row) = rows.first() else {
         return Ok(Vec::new());
     };

@@ -7,8 +7,10 @@
 //!
 //! # Reading order
 //!
-//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]) and [`retry`] are a
-//! notification's way, with [`batch_flush`] where several events are told together; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
+//! [`quiet_hours`] are a notification's way, with [`batch_flush`] where several events are told
+//! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
+//! [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
@@ -17,6 +19,7 @@ mod batch_flush;
 mod burial;
 mod cancel;
 mod catalog;
+mod compiled;
 mod context;
 pub mod dead_letters;
 mod deliver;
@@ -29,6 +32,8 @@ mod metrics;
 mod noop;
 pub mod providers;
 pub mod queues;
+mod quiet_hours;
+mod rehearsal;
 mod render;
 pub mod replay;
 mod retry;
@@ -37,11 +42,13 @@ mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod wishes;
 mod withdraw;
 
 pub use batch_flush::BatchFlush;
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
+pub use compiled::{PinError, PinnedTemplates};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;
@@ -50,6 +57,8 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
+pub use quiet_hours::{QuietHours, wake};
+pub use rehearsal::{Rehearsal, Rehearsed, RehearsedDelivery, rehearse};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};
 pub use retry::Retry;

@@ -24,6 +24,7 @@ use crate::deliver::{self, Deliver};
 use crate::ledger::Ledger;
 use crate::limits::WorkerLimits;
 use crate::noop::{Noop, Tally};
+use crate::quiet_hours::{self, QuietHours};
 use crate::render::{self, Render};
 use crate::replay::{Replay, Replayer};
 use crate::retry::{self, Retry};
@@ -175,6 +176,17 @@ fn register(
             batch_flush::prepare,
             on_batch_flush
         ),
+        queues::QUIET_HOURS => worker!(
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            QuietHours,
+            quiet_hours::prepare,
+            on_quiet_hours
+        ),
         channel => worker!(
             monitor,
             node,
@@ -260,6 +272,15 @@ async fn on_batch_flush(
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
     batch_flush::run(job, row.as_deref(), &context, *lease).await
+}
+
+async fn on_quiet_hours(
+    job: QuietHours,
+    row: Loaded<store::prepare::ToDeliver>,
+    context: Data<Context>,
+    lease: Data<LeaseInfo>,
+) -> Result<Outcome<Effect>, Failure> {
+    quiet_hours::run(job, row.as_deref(), &context, *lease).await
 }
 
 /// Starts workers for [`Noop`] jobs on queue `bench`: the whole stack without any work of ours.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::batch_flush::BatchFlush;
 use crate::deliver::Deliver;
+use crate::quiet_hours::QuietHours;
 use crate::render::Render;
 use crate::replay::Replay;
 use crate::retry::Retry;
@@ -32,6 +33,9 @@ impl Subject {
             Deliver::KIND => parse(payload).map(|job: Deliver| Self::Delivery(job.delivery_id)),
             Retry::KIND => parse(payload).map(|job: Retry| Self::Delivery(job.delivery_id)),
             BatchFlush::KIND => parse(payload).map(|job: BatchFlush| Self::Digest(job.digest_id)),
+            QuietHours::KIND => {
+                parse(payload).map(|job: QuietHours| Self::Delivery(job.delivery_id))
+            }
             Replay::KIND => parse(payload).map(|job: Replay| Self::Replay(job.replay_id)),
             Route::KIND => parse(payload).map(|job| match job {
                 Route::Event { event_id } | Route::Rule { event_id, .. } => Self::Event(event_id),

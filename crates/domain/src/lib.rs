@@ -42,6 +42,7 @@ pub use limit::{
     Claim, Counter, Limit, LimitBook, LimitOf, LimitSubmission, Room, Scope, SendFacts,
     WhenUnavailable, decide,
 };
+pub use locale::is_locale;
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
@@ -65,6 +66,7 @@ pub use rule::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
+    PreviewSubmission, ReplaySubmission, TopicSubmission, UserSubmission, check_json,
+    parse_members, pointer_token,
 };
 pub use trace::TraceStep;

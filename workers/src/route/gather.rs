@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Action, ActionFacts, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Priority, Quiet,
+    ActionFacts, Batch, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Priority, Quiet,
     QuietMode, Telling, TraceStep, UserId,
 };
 use serde_json::json;
@@ -26,25 +26,17 @@ const QUIET_SIZE_MAX: u32 = 1000;
 pub(super) fn join(
     event: &Event,
     facts: &ActionFacts<'_>,
-    action: &Action,
+    batch: &Batch,
     user_id: &UserId,
     key: &str,
     now: DateTime<Utc>,
-) -> (DigestJoin, TraceStep) {
+) -> DigestJoin {
     let (telling, _) = facts.telling(user_id);
     let (rule_id, place) = match facts.origin {
         Origin::Rule(rule, place) => (Some(rule.id), place),
         Origin::Default => (None, 0),
     };
-    let batch = action.batch.as_ref();
-    let closes_at = batch.map_or(now, |batch| batch.closes_at(now));
-    let size_max = batch.and_then(|batch| batch.size);
-    let reason = "the action tells several events as one";
-    let step = TraceStep::new(STEP, "digest", reason).with_detail(json!({
-        "rule_id": rule_id, "rule": telling.rule, "action": place, "user_id": user_id,
-        "closes_at_latest": closes_at, "size": size_max,
-    }));
-    let join = DigestJoin {
+    DigestJoin {
         key: DigestKey {
             tenant_id: event.tenant_id.clone(),
             user_id: user_id.clone(),
@@ -55,14 +47,31 @@ pub(super) fn join(
         source_id: event.id.as_uuid(),
         subject_id: event.id.as_uuid(),
         digest_id: DigestId::at(now),
-        closes_at,
-        size_max,
+        closes_at: batch.closes_at(now),
+        size_max: batch.size,
         priority: facts.priority(),
         severity: event.severity,
         telling,
         at: now,
+    }
+}
+
+/// Says that an event is told with others, and until when they are gathered.
+pub(crate) fn digest_step(
+    facts: &ActionFacts<'_>,
+    user_id: &UserId,
+    now: DateTime<Utc>,
+) -> Option<TraceStep> {
+    let Origin::Rule(rule, action) = facts.origin else {
+        return None;
     };
-    (join, step)
+    let batch = facts.action()?.batch.as_ref()?;
+    let reason = "the action tells several events as one";
+    let step = TraceStep::new(STEP, "digest", reason);
+    Some(step.with_detail(json!({
+        "rule_id": rule.id, "rule": rule.name, "action": action, "user_id": user_id,
+        "closes_at_latest": batch.closes_at(now), "size": batch.size,
+    })))
 }
 
 /// A delivery joins what its user is told over its channel when their quiet hours end. It waits as

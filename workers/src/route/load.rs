@@ -130,10 +130,7 @@ pub(crate) async fn load(
         .map(|((job, hearing), mut heard)| {
             let source = match hearing {
                 Some(hearing) => {
-                    let known = people.get(&hearing.event.tenant_id);
-                    for (user_id, recipient) in heard.iter_mut().flat_map(|it| &mut it.recipients) {
-                        *recipient = known.and_then(|known| known.get(user_id)).map(Arc::clone);
-                    }
+                    know(&mut heard, people.get(&hearing.event.tenant_id));
                     Source::Event {
                         event: hearing.event,
                         heard,
@@ -163,6 +160,37 @@ pub(crate) async fn load(
             }))
         });
     Ok(loaded.collect())
+}
+
+/// Hears one event that need not be stored, as a dry run does.
+pub(crate) async fn load_one(
+    connection: &mut Connection,
+    shelf: &Shelf,
+    event: Event,
+    now: DateTime<Utc>,
+) -> Result<Source, StoreError> {
+    let job = Route::Event { event_id: event.id };
+    let event = Arc::new(event);
+    let mut hearing = hear(&job, Arc::clone(&event), shelf, now);
+    let steps = std::mem::take(&mut hearing.steps);
+    let mut heard = gather(connection, &mut [Some(hearing)]).await?;
+    let mut heard = heard.pop().unwrap_or_default();
+    let named = heard.iter().flat_map(|heard| &heard.recipients);
+    let users = named.map(|(user_id, _)| (&event.tenant_id, user_id));
+    let people = people(connection, users.collect()).await?;
+    know(&mut heard, people.get(&event.tenant_id));
+    Ok(Source::Event {
+        event,
+        heard,
+        steps,
+    })
+}
+
+/// Puts what is known of users beside them.
+fn know(heard: &mut [Heard], known: Option<&HashMap<UserId, Arc<Recipient>>>) {
+    for (user_id, recipient) in heard.iter_mut().flat_map(|it| &mut it.recipients) {
+        *recipient = known.and_then(|known| known.get(user_id)).map(Arc::clone);
+    }
 }
 
 fn event_of(job: &Route) -> Option<EventId> {

@@ -38,6 +38,7 @@ use crate::context::Context;
 use crate::delivery::urgency;
 use crate::queues;
 
+pub(crate) use gather::digest_step;
 pub(crate) use load::{Heard, Loaded, Source};
 
 /// Payload of a `route` job: what came in, one way or another.
@@ -148,12 +149,13 @@ fn route_event(
             origin: heard.origin(),
             templates: &names,
         };
-        match (heard.batch_key.as_deref(), facts.action()) {
-            (Some(key), Some(action)) => {
+        let batch = facts.action().and_then(|action| action.batch.as_ref());
+        match (heard.batch_key.as_deref(), batch) {
+            (Some(key), Some(batch)) => {
                 for (user_id, _) in &heard.recipients {
-                    let (join, step) = gather::join(event, &facts, action, user_id, key, now);
+                    let join = gather::join(event, &facts, batch, user_id, key, now);
                     outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
-                    about_event.push(step);
+                    about_event.extend(digest_step(&facts, user_id, now));
                 }
             }
             _ => {
@@ -217,7 +219,7 @@ fn route_direct(
 }
 
 impl Heard {
-    fn origin(&self) -> Origin<'_> {
+    pub(crate) fn origin(&self) -> Origin<'_> {
         match &self.rule {
             None => Origin::Default,
             Some(rule) => Origin::Rule(rule, self.action),

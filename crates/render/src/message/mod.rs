@@ -13,4 +13,4 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-pub use render::{literal, render};
+pub use render::{Rendered, literal};

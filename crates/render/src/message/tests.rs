@@ -4,10 +4,10 @@ use chrono::DateTime;
 use domain::{Channel, Message, NotificationId, Priority, UserId};
 use serde_json::{Map, Value, json};
 
-use super::{literal, render};
+use super::literal;
 use crate::file::Source;
 use crate::section::Shape;
-use crate::{EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
+use crate::{Brand, EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
 
 /// Renders with `data` as the payload of an event of type `kind`.
 fn render_event(
@@ -21,12 +21,18 @@ fn render_event(
     let user_id = UserId::from("u1");
     let vars = Vars {
         data,
+        items: None,
+        brand: &Brand::default(),
         event: Some(EventVars {
             id: "order-1",
             kind,
             created_at: now,
         }),
-        user: UserVars { id: &user_id },
+        user: UserVars {
+            id: &user_id,
+            locale: None,
+            timezone: None,
+        },
         notification: NotificationVars {
             id: NotificationId::at(now),
             kind,
@@ -36,7 +42,9 @@ fn render_event(
         },
         locale: "en",
     };
-    render(templates, template, channel, &vars)
+    templates
+        .render(template, channel, &vars)
+        .map(|rendered| rendered.message)
 }
 
 fn compile(text: &str) -> Templates {
@@ -306,7 +314,7 @@ fn an_unknown_template_is_named() {
 
 #[test]
 fn what_no_text_column_can_hold_is_left_out() {
-    let templates = compile("name: x\nchannels:\n  sms:\n    body: \"a\\0b\"\n");
+    let templates = compile("name: x\nchannels:\n  sms:\n    body: '{{ \"a\\u0000b\" }}'\n");
 
     let message = render_event(&templates, "x", Channel::Sms, "x", &json!({})).unwrap();
 

@@ -31,13 +31,13 @@ pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc
         Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
         Deliver::KIND => parse(payload).map(|job: Deliver| undelivered(job.delivery_id, error, at)),
         Retry::KIND => parse(payload).map(|job: Retry| undelivered(job.delivery_id, error, at)),
+        QuietHours::KIND => {
+            parse(payload).map(|job: QuietHours| undelivered(job.delivery_id, error, at))
+        }
         BatchFlush::KIND => parse(payload).map(|job: BatchFlush| {
             let step = TraceStep::new(BatchFlush::KIND, "buried", error);
             untold(job.digest_id, step, at)
         }),
-        QuietHours::KIND => {
-            parse(payload).map(|job: QuietHours| undelivered(job.delivery_id, error, at))
-        }
         Replay::KIND => parse(payload).map(|job: Replay| {
             vec![Effect::ReplayEnded {
                 replay_id: job.replay_id,

@@ -10,7 +10,7 @@
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
 //! [`quiet_hours`] are a notification's way, with [`batch_flush`] where several events are told
 //! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
-//! [`burial`] what happens when one of them
+//! [`rehearsal`] how it would go, [`catalog`] by which rules; [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.

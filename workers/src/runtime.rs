@@ -165,17 +165,6 @@ fn register(
             retry::prepare,
             on_retry
         ),
-        queues::BATCH_FLUSH => worker!(
-            monitor,
-            node,
-            queue,
-            limits,
-            store,
-            context,
-            BatchFlush,
-            batch_flush::prepare,
-            on_batch_flush
-        ),
         queues::QUIET_HOURS => worker!(
             monitor,
             node,
@@ -186,6 +175,17 @@ fn register(
             QuietHours,
             quiet_hours::prepare,
             on_quiet_hours
+        ),
+        queues::BATCH_FLUSH => worker!(
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            BatchFlush,
+            batch_flush::prepare,
+            on_batch_flush
         ),
         channel => worker!(
             monitor,
@@ -265,15 +265,6 @@ async fn on_retry(
     retry::run(job, row.as_deref(), &context, *lease).await
 }
 
-async fn on_batch_flush(
-    job: BatchFlush,
-    row: Loaded<store::digests::Digest>,
-    context: Data<Context>,
-    lease: Data<LeaseInfo>,
-) -> Result<Outcome<Effect>, Failure> {
-    batch_flush::run(job, row.as_deref(), &context, *lease).await
-}
-
 async fn on_quiet_hours(
     job: QuietHours,
     row: Loaded<store::prepare::ToDeliver>,
@@ -281,6 +272,15 @@ async fn on_quiet_hours(
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
     quiet_hours::run(job, row.as_deref(), &context, *lease).await
+}
+
+async fn on_batch_flush(
+    job: BatchFlush,
+    row: Loaded<store::digests::Digest>,
+    context: Data<Context>,
+    lease: Data<LeaseInfo>,
+) -> Result<Outcome<Effect>, Failure> {
+    batch_flush::run(job, row.as_deref(), &context, *lease).await
 }
 
 /// Starts workers for [`Noop`] jobs on queue `bench`: the whole stack without any work of ours.

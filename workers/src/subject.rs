@@ -32,10 +32,10 @@ impl Subject {
             Render::KIND => parse(payload).map(|job: Render| Self::Delivery(job.delivery_id)),
             Deliver::KIND => parse(payload).map(|job: Deliver| Self::Delivery(job.delivery_id)),
             Retry::KIND => parse(payload).map(|job: Retry| Self::Delivery(job.delivery_id)),
-            BatchFlush::KIND => parse(payload).map(|job: BatchFlush| Self::Digest(job.digest_id)),
             QuietHours::KIND => {
                 parse(payload).map(|job: QuietHours| Self::Delivery(job.delivery_id))
             }
+            BatchFlush::KIND => parse(payload).map(|job: BatchFlush| Self::Digest(job.digest_id)),
             Replay::KIND => parse(payload).map(|job: Replay| Self::Replay(job.replay_id)),
             Route::KIND => parse(payload).map(|job| match job {
                 Route::Event { event_id } | Route::Rule { event_id, .. } => Self::Event(event_id),

@@ -118,7 +118,7 @@ pub(crate) struct Facts {
 
 #[derive(Debug, Clone)]
 struct Items {
-    items: Value,
+    all: Value,
     count: i64,
     first: Value,
     last: Value,
@@ -153,7 +153,7 @@ impl Object for Scope {
         }
         if let Some(items) = &facts.items {
             match name {
-                "items" => return Some(items.items.clone()),
+                "items" => return Some(items.all.clone()),
                 "count" => return Some(Value::from(items.count)),
                 "first" => return Some(items.first.clone()),
                 "last" => return Some(items.last.clone()),
@@ -168,6 +168,17 @@ impl Object for Scope {
     }
 }
 
+impl<'a> Gathered<'a> {
+    /// All of a digest that is shown whole.
+    pub fn all(items: &'a [serde_json::Value]) -> Self {
+        Self {
+            items,
+            count: items.len() as i64,
+            last: None,
+        }
+    }
+}
+
 impl Vars<'_> {
     pub(crate) fn to_facts(self, needs: Needs) -> Facts {
         let items = self.items.map(|gathered| {
@@ -177,7 +188,7 @@ impl Vars<'_> {
                 count: gathered.count,
                 first: items.first().cloned().unwrap_or_else(empty),
                 last: last.unwrap_or_else(empty),
-                items: Value::from(items),
+                all: Value::from(items),
             }
         });
         let data = match &items {

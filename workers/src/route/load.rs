@@ -121,7 +121,13 @@ pub(crate) async fn load(
         let named = heard.iter().flat_map(|heard| &heard.recipients);
         users.extend(named.map(|(user_id, _)| (&hearing.event.tenant_id, user_id)));
     }
+    let closed = jobs.iter().filter_map(|job| digests.get(&digest_of(job)?));
+    users.extend(closed.map(|it| (&it.digest.key.tenant_id, &it.digest.key.user_id)));
     let people = people(connection, users).await?;
+    let known = |tenant: &TenantId, user: &UserId| {
+        let known = people.get(tenant)?.get(user)?;
+        Some(Arc::clone(known))
+    };
 
     let loaded = jobs
         .iter()
@@ -137,22 +143,20 @@ pub(crate) async fn load(
                         steps: hearing.steps,
                     }
                 }
-                None => {
-                    let known = |tenant_id, user_id| people.get(tenant_id)?.get(user_id).cloned();
-                    match (digest_of(job), send_of(job)) {
-                        (Some(digest_id), _) => {
-                            let to_tell = digests.get(&digest_id)?;
-                            let key = &to_tell.digest.key;
-                            let recipient = known(&key.tenant_id, &key.user_id);
-                            Source::Digest(Box::new(to_tell.clone()), recipient)
-                        }
-                        (None, sent) => {
-                            let sent = sends.get(&sent?)?;
-                            let recipient = known(&sent.tenant_id, &sent.user_id);
-                            Source::Notification(Box::new(sent.clone()), recipient)
-                        }
+                None => match (send_of(job), digest_of(job)) {
+                    (Some(id), _) => {
+                        let sent = sends.get(&id)?;
+                        let recipient = known(&sent.tenant_id, &sent.user_id);
+                        Source::Notification(Box::new(sent.clone()), recipient)
                     }
-                }
+                    (None, Some(id)) => {
+                        let to_tell = digests.get(&id)?;
+                        let key = &to_tell.digest.key;
+                        let recipient = known(&key.tenant_id, &key.user_id);
+                        Source::Digest(Box::new(to_tell.clone()), recipient)
+                    }
+                    (None, None) => return None,
+                },
             };
             Some(Arc::new(Loaded {
                 shelf: Arc::clone(shelf),
@@ -246,6 +250,9 @@ async fn digests(
     jobs: &[Route],
 ) -> Result<HashMap<DigestId, ToTell>, StoreError> {
     let ids: Vec<_> = jobs.iter().filter_map(digest_of).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let digests = list_to_tell(connection, &ids).await?.into_iter();
     Ok(digests.map(|it| (it.digest.id, it)).collect())
 }

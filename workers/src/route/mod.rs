@@ -155,7 +155,6 @@ fn route_event(
                 for (user_id, _) in &heard.recipients {
                     let join = gather::join(event, &facts, batch, user_id, key, now);
                     outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
-                    about_event.extend(digest_step(&facts, user_id, now));
                 }
             }
             _ => {

@@ -19,8 +19,10 @@ use store::{Connection, Effect, deliveries, inbox, notifications};
 use testkit::TestDatabase;
 
 use super::{context, lease, now};
-use crate::{BatchFlush, Context, Deliver, QuietHours, Render, Retry, Route};
-use crate::{batch_flush, deliver, quiet_hours, render, retry, route};
+use crate::{
+    BatchFlush, Context, Deliver, QuietHours, Render, Retry, Route, batch_flush, deliver,
+    quiet_hours, render, retry, route,
+};
 
 /// Loads and runs one job, whatever its kind.
 async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome<Effect> {
@@ -41,8 +43,8 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
         Render::KIND => run_as!(Render, render),
         Deliver::KIND => run_as!(Deliver, deliver),
         Retry::KIND => run_as!(Retry, retry),
-        BatchFlush::KIND => run_as!(BatchFlush, batch_flush),
         QuietHours::KIND => run_as!(QuietHours, quiet_hours),
+        BatchFlush::KIND => run_as!(BatchFlush, batch_flush),
         kind => panic!("unknown kind {kind}"),
     }
 }

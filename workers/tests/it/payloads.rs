@@ -54,8 +54,8 @@ fn every_shape_of_every_kind_parses_and_is_written_the_same_way() {
     assert_shapes_parse::<Render>();
     assert_shapes_parse::<Deliver>();
     assert_shapes_parse::<Retry>();
-    assert_shapes_parse::<BatchFlush>();
     assert_shapes_parse::<QuietHours>();
+    assert_shapes_parse::<BatchFlush>();
     assert_shapes_parse::<Replay>();
     assert_shapes_parse::<Noop>();
 }
@@ -72,8 +72,8 @@ fn every_golden_folder_is_a_kind() {
         Render::KIND,
         Deliver::KIND,
         Retry::KIND,
-        BatchFlush::KIND,
         QuietHours::KIND,
+        BatchFlush::KIND,
         Replay::KIND,
         Noop::KIND,
     ];

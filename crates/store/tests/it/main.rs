@@ -19,6 +19,7 @@ mod partitions;
 mod people;
 mod plans;
 mod reading;
+mod rules;
 mod settlement;
 mod siblings;
 mod stats;

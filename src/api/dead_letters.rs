@@ -179,6 +179,7 @@ async fn subject(
         Some(Subject::Delivery(id)) => id,
         Some(Subject::Notification(id)) => return Ok(SubjectView::of_notification(id)),
         Some(Subject::Event(id)) => return Ok(SubjectView::of_event(id)),
+        Some(Subject::Digest(id)) => return Ok(SubjectView::of_digest(id)),
         Some(Subject::Replay(_)) | None => return Ok(SubjectView::default()),
     };
     let Some(notification_id) = notification_of(conn, id).await? else {

@@ -8,12 +8,15 @@
 //! # Reading order
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
-//! [`quiet_hours`] are a notification's way; [`delivery`] is what they share, [`wishes`] what they
-//! ask of one that has waited, [`burial`] what happens when one of them
+//! [`quiet_hours`] are a notification's way, with [`throttle`] in front and [`batch_flush`] where
+//! several events are told
+//! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
+//! [`rehearsal`] how it would go, [`catalog`] by which rules; [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
 
+mod batch_flush;
 mod burial;
 mod cancel;
 mod catalog;
@@ -40,9 +43,11 @@ mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod wishes;
 mod withdraw;
 
+pub use batch_flush::BatchFlush;
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
 pub use compiled::{PinError, PinnedTemplates};

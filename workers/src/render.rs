@@ -15,13 +15,15 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Message};
+use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{
     Brand, DEFAULT_LOCALE, EventVars, NotificationVars, RenderError, Rendered, UserVars, Vars,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::digests::DigestItems;
+use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::{Connection, Effect, StoreError};
 
@@ -79,6 +81,9 @@ pub(crate) async fn run(
     if let Some(held) = wishes::held(&delivery, category, row.wishes.as_ref(), STEP, now) {
         return Ok(held);
     }
+    if row.digest.as_ref().is_some_and(|items| items.count == 0) {
+        return Ok(emptied(&delivery, now));
+    }
     let mail = match mail(row) {
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
@@ -87,6 +92,18 @@ pub(crate) async fn run(
         Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
+}
+
+/// The end of a delivery that tells a digest of which everything was taken back or erased.
+fn emptied(delivery: &DeliveryFacts<'_>, now: DateTime<Utc>) -> Outcome<Effect> {
+    let reason = "nothing of its digest is left to be told";
+    let moved = DeliveryMove {
+        error: Some(reason.to_owned()),
+        ..delivery.moved(Status::Cancelled, now)
+    };
+    Outcome::completed()
+        .with(Effect::DeliveryMoved(moved))
+        .with(delivery.traced(now, TraceStep::new(STEP, "cancelled", reason)))
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at
@@ -136,7 +153,9 @@ fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
         });
     };
     let event = row.event.as_ref();
-    let data = event.map(|event| &event.payload).or(row.data.as_ref());
+    let payload = event.map(|event| &event.payload).or(row.data.as_ref());
+    let gathered = row.digest.as_deref().map(|items| gathered(payload, items));
+    let data = gathered.as_ref().or(payload);
     let vars = Vars {
         data: data.unwrap_or(&Value::Null),
         event: event.map(|event| EventVars {
@@ -167,6 +186,21 @@ fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
         subject.clone_from(own);
     }
     Ok(rendered)
+}
+
+/// The variables of a digest: the payload of its last event, and what it gathered.
+fn gathered(last: Option<&Value>, items: &DigestItems) -> Value {
+    let last = last.cloned().unwrap_or_default();
+    let mut vars = match &last {
+        Value::Object(payload) => payload.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let first = items.payloads.first().cloned().unwrap_or_default();
+    vars.insert("items".to_owned(), Value::from(items.payloads.clone()));
+    vars.insert("count".to_owned(), Value::from(items.count));
+    vars.insert("first".to_owned(), first);
+    vars.insert("last".to_owned(), last);
+    Value::Object(vars)
 }
 
 /// `None` for a direct send that brings its own words.

@@ -33,6 +33,7 @@ pub mod idempotency;
 pub mod inbox;
 mod json;
 pub mod keys;
+pub mod limits;
 pub mod notifications;
 pub mod outbox;
 pub mod partitions;

@@ -5,15 +5,19 @@
 //! Ids are joined rather than compared with `any`: that would look up each of them in every
 //! partition, where the join looks only in the one that can have it.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use domain::{
-    Channel, DeliveryId, EventId, Message, NotificationId, Preferences, Priority, Severity, Status,
-    TenantId, UserId,
+    Channel, DeliveryId, DigestId, EventId, Message, NotificationId, Preferences, Priority,
+    Severity, Status, TenantId, UserId,
 };
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::StoreError;
+use crate::digests::{DigestItems, list_items};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
 
@@ -48,6 +52,8 @@ pub struct ToRender {
     pub wishes: Option<Wishes>,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
+    /// What it tells, if it tells a digest.
+    pub digest: Option<Arc<DigestItems>>,
 }
 
 /// What a template may say of the event.
@@ -99,6 +105,8 @@ pub struct ToDeliver {
     /// `None` in-app, where it stays in the row that the feed reads, but for tests; and until
     /// rendered.
     pub message: Option<Message>,
+    /// How often the rate limits were changed by then.
+    pub limits_revision: i64,
 }
 
 /// Loads deliveries with their notification and event, for rendering.
@@ -119,7 +127,7 @@ pub async fn load_for_render(
                notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
                notification.data as "data: Document<Value>",
-               notification.delivery_count, notification.is_test,
+               notification.delivery_count, notification.is_test, notification.digest_id,
                notification.bypass_quiet_hours, wish.body as "body?: Document<Value>",
                wish.timezone, event.severity as "event_severity?",
                event.id as "event_row_id?",
@@ -146,9 +154,16 @@ pub async fn load_for_render(
         &ids,
         waited_since,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(during("load deliveries to render"))?;
+    let told: BTreeSet<_> = rows.iter().filter_map(|row| row.digest_id).collect();
+    let told: Vec<_> = told.into_iter().map(DigestId::from).collect();
+    let mut digests: HashMap<_, _> = HashMap::new();
+    if !told.is_empty() {
+        let items = list_items(connection, &told).await?;
+        digests.extend(items.into_iter().map(|(id, items)| (id, Arc::new(items))));
+    }
 
     rows.into_iter()
         .map(|row| {
@@ -196,6 +211,9 @@ pub async fn load_for_render(
                 is_test: row.is_test,
                 wishes,
                 is_sole: row.delivery_count == 1,
+                digest: row
+                    .digest_id
+                    .map(|id| digests.get(&id.into()).cloned().unwrap_or_default()),
             })
         })
         .collect()
@@ -228,7 +246,8 @@ pub async fn load_for_deliver(
                delivery.message is not null as "is_rendered!",
                case when delivery.channel <> 'in_app' or notification.is_test
                     then delivery.message end
-                   as "message: Document<Message>"
+                   as "message: Document<Message>",
+               (select revision from revisions where kind = 'limits') as "limits_revision!"
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
@@ -283,6 +302,7 @@ pub async fn load_for_deliver(
                 is_sole: row.delivery_count == 1,
                 is_rendered: row.is_rendered,
                 message: row.message.map(|message| message.0),
+                limits_revision: row.limits_revision,
             })
         })
         .collect()

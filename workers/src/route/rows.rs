@@ -112,8 +112,8 @@ pub(crate) fn with_deliveries(
             _ => None,
         };
         let joined = gather::join_quietly(
-            place.notification_id,
-            place.tenant_id,
+            id,
+            place,
             &planned.user_id,
             planned.priority,
             &delivery,

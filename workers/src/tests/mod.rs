@@ -6,6 +6,7 @@ mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -75,6 +76,7 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 
@@ -101,6 +103,7 @@ fn to_render(channel: Channel) -> ToRender {
         is_test: false,
         wishes: None,
         is_sole: true,
+        digest: None,
     }
 }
 

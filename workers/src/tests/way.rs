@@ -20,7 +20,8 @@ use testkit::TestDatabase;
 
 use super::{context, lease, now};
 use crate::{
-    Context, Deliver, QuietHours, Render, Retry, Route, deliver, quiet_hours, render, retry, route,
+    BatchFlush, Context, Deliver, QuietHours, Render, Retry, Route, batch_flush, deliver,
+    quiet_hours, render, retry, route,
 };
 
 /// Loads and runs one job, whatever its kind.
@@ -43,6 +44,7 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
         Deliver::KIND => run_as!(Deliver, deliver),
         Retry::KIND => run_as!(Retry, retry),
         QuietHours::KIND => run_as!(QuietHours, quiet_hours),
+        BatchFlush::KIND => run_as!(BatchFlush, batch_flush),
         kind => panic!("unknown kind {kind}"),
     }
 }

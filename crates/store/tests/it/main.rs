@@ -14,6 +14,7 @@ mod events;
 mod history;
 mod inbox;
 mod kit;
+mod limits;
 mod notifications;
 mod partitions;
 mod people;

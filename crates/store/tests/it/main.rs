@@ -20,6 +20,7 @@ mod partitions;
 mod people;
 mod plans;
 mod reading;
+mod rules;
 mod settlement;
 mod siblings;
 mod stats;

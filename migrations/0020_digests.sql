@@ -9,7 +9,7 @@ create table digests (
     -- The end of its window; it may close earlier by its size.
     closes_at       timestamptz not null,
     closed_at       timestamptz,
-    -- The notification that told it.
+    -- The notification that told it; null if nothing was left to be told.
     notification_id uuid,
     -- The nil id where no rule gathers: what quiet hours held back.
     rule_id         uuid        not null,
@@ -50,7 +50,7 @@ comment on table digests is
 
 create table digest_items (
     digest_id uuid        not null,
-    -- An event; or a notification that quiet hours held back. UUIDv7, so in the order they came.
+    -- An event; or a delivery that quiet hours held back. UUIDv7, so in the order they came.
     source_id uuid        not null,
     joined_at timestamptz not null,
 

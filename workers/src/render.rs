@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at` |
+//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at`; [`quiet_hours`](crate::quiet_hours) |
 //! | Queue | `render` |
 //! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rendering changes nothing outside; the message is written with the job's ending |
@@ -10,16 +10,17 @@
 //! A template that fails, fails again: the delivery has `failed` and the job is buried as
 //! `permanent`, to be replayed once the template or the data is mended.
 //!
-//! A send that waited for its `send_at` is held against the user's preferences once more.
+//! What has waited, for its `send_at` or otherwise, is held against the user's [`wishes`] once more.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, Verdict};
+use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{DEFAULT_LOCALE, EventVars, NotificationVars, Rendered, UserVars, Vars};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::digests::DigestItems;
 use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::templates::VersionRef;
@@ -31,7 +32,7 @@ use crate::context::Context;
 use crate::deliver::Deliver;
 use crate::delivery::DeliveryFacts;
 use crate::loading::lined_up;
-use crate::queues;
+use crate::{queues, wishes};
 
 const STEP: &str = "render";
 
@@ -81,7 +82,8 @@ pub(crate) async fn prepare(
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let rows = store::prepare::load_for_render(connection, &ids).await?;
+    let waited_since = wishes::waited_since(cx.clock.now());
+    let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
     let is_pinned = |row: &ToRender| row.template_version.is_some() || template(row).is_none();
     let shelf = if rows.iter().all(is_pinned) {
         cx.catalog.latest()
@@ -116,8 +118,12 @@ pub(crate) async fn run(
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
     }
-    if let Some(suppression) = unwanted(row) {
-        return Ok(suppressed(&delivery, &suppression, now));
+    let category = row.category.as_deref();
+    if let Some(held) = wishes::held(&delivery, category, row.wishes.as_ref(), STEP, now) {
+        return Ok(held);
+    }
+    if row.digest.as_ref().is_some_and(|items| items.count == 0) {
+        return Ok(emptied(&delivery, now));
     }
     let mail = match mail(row) {
         Ok(mail) => mail,
@@ -129,37 +135,16 @@ pub(crate) async fn run(
     })
 }
 
-/// What the user says against it by now, if it waited. Routing has asked before.
-fn unwanted(row: &ToRender) -> Option<Suppression> {
-    let matter = Matter {
-        category: row.category.as_deref(),
-        priority: row.priority,
-        severity: None,
-    };
-    let wishes = row.wishes.as_ref().filter(|_| !row.is_test)?;
-    match wishes.decide(row.channel, &matter) {
-        Verdict::Allowed => None,
-        Verdict::Suppressed(suppression) => Some(suppression),
-    }
-}
-
-fn suppressed(
-    delivery: &DeliveryFacts<'_>,
-    suppression: &Suppression,
-    now: DateTime<Utc>,
-) -> Outcome<Effect> {
+/// The end of a delivery that tells a digest of which everything was taken back or erased.
+fn emptied(delivery: &DeliveryFacts<'_>, now: DateTime<Utc>) -> Outcome<Effect> {
+    let reason = "nothing of its digest is left to be told";
     let moved = DeliveryMove {
-        error: Some(suppression.to_string()),
-        ..delivery.moved(Status::Suppressed, now)
+        error: Some(reason.to_owned()),
+        ..delivery.moved(Status::Cancelled, now)
     };
-    let step = suppression.step(STEP, delivery.channel);
     Outcome::completed()
         .with(Effect::DeliveryMoved(moved))
-        .with(Effect::Traced {
-            subject_id: delivery.notification_id.as_uuid(),
-            at: now,
-            steps: vec![step],
-        })
+        .with(delivery.traced(now, TraceStep::new(STEP, "cancelled", reason)))
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at
@@ -211,7 +196,9 @@ fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered
     };
     let template = text.as_ref().map_err(ToString::to_string)?;
     let event = row.event.as_ref();
-    let data = event.map(|event| &event.payload).or(row.data.as_ref());
+    let payload = event.map(|event| &event.payload).or(row.data.as_ref());
+    let gathered = row.digest.as_deref().map(|items| gathered(payload, items));
+    let data = gathered.as_ref().or(payload);
     let vars = Vars {
         data: data.unwrap_or(&Value::Null),
         event: event.map(|event| EventVars {
@@ -243,6 +230,21 @@ fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered
         subject.clone_from(own);
     }
     Ok(rendered)
+}
+
+/// The variables of a digest: the payload of its last event, and what it gathered.
+fn gathered(last: Option<&Value>, items: &DigestItems) -> Value {
+    let last = last.cloned().unwrap_or_default();
+    let mut vars = match &last {
+        Value::Object(payload) => payload.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let first = items.payloads.first().cloned().unwrap_or_default();
+    vars.insert("items".to_owned(), Value::from(items.payloads.clone()));
+    vars.insert("count".to_owned(), Value::from(items.count));
+    vars.insert("first".to_owned(), first);
+    vars.insert("last".to_owned(), last);
+    Value::Object(vars)
 }
 
 /// `None` for a direct send that brings its own words.

@@ -36,6 +36,7 @@ mod compile;
 mod engine;
 mod error;
 mod file;
+mod html;
 mod language;
 mod message;
 mod schema;

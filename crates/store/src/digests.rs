@@ -1,10 +1,14 @@
 //! Digests as stored: what a job reads of them. Settlements write them.
+//!
+//! An item is an event, or a delivery that quiet hours hold back; both are known by their ids alone.
+//! A delivery that was taken back, or has expired, is not told and not counted.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    DigestId, DigestKey, EventId, NotificationId, Priority, Severity, Telling, TenantId, UserId,
+    DeliveryId, DigestId, DigestKey, EventId, NotificationId, Priority, Severity, Telling,
+    TenantId, UserId,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -84,12 +88,25 @@ impl Digest {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToTell {
     pub digest: Digest,
-    /// Items there really are.
+    /// Items there are to be told.
     pub count: i64,
-    /// The event that joined last, or that led to the notification that did.
+    /// What quiet hours held back of it and still waits, by id.
+    pub held: Vec<Held>,
+    /// The event that joined last, or that led to the delivery that did.
     pub last_event: Option<EventId>,
     /// Its type.
     pub kind: Option<String>,
+}
+
+/// A delivery that quiet hours held back and that a digest tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub digest_id: DigestId,
+    pub delivery_id: DeliveryId,
+    pub notification_id: NotificationId,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Whether it is its notification's only delivery.
+    pub is_sole: bool,
 }
 
 /// What a template is told of a digest.
@@ -140,42 +157,15 @@ pub async fn list_digests(
     connection: &mut PgConnection,
     ids: &[DigestId],
 ) -> Result<Vec<Digest>, StoreError> {
-    let told = list_to_tell(connection, ids).await?;
-    Ok(told.into_iter().map(|to_tell| to_tell.digest).collect())
-}
-
-/// Finds digests by id, with their last items, for a whole claim of jobs. Missing ones are left
-/// out.
-pub async fn list_to_tell(
-    connection: &mut PgConnection,
-    ids: &[DigestId],
-) -> Result<Vec<ToTell>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
         select digest.digest_id, digest.tenant_id, digest.user_id, digest.rule_id, digest.action,
                digest.batch_key, digest.status, digest.opened_at, digest.closes_at,
-               digest.closed_at, digest.size_max, digest.count as joins, digest.urgency,
-               digest.severity, digest.telling as "telling: Json<Telling>",
-               digest.notification_id,
-               counted.count as "count!", event.id as "event_id?",
-               coalesce(event.type, sent.type) as kind
+               digest.closed_at, digest.size_max, digest.count, digest.urgency, digest.severity,
+               digest.telling as "telling: Json<Telling>", digest.notification_id
         from unnest($1::uuid[]) as wanted (digest_id)
         join digests as digest on digest.digest_id = wanted.digest_id
-        cross join lateral (
-            select count(*)
-            from digest_items as item
-            where item.digest_id = digest.digest_id
-        ) as counted
-        left join lateral (
-            select item.source_id
-            from digest_items as item
-            where item.digest_id = digest.digest_id
-            order by item.source_id desc
-            limit 1
-        ) as last on true
-        left join notifications as sent on sent.id = last.source_id
-        left join events as event on event.id = coalesce(sent.event_id, last.source_id)
         "#,
         &ids,
     )
@@ -186,33 +176,124 @@ pub async fn list_to_tell(
     rows.into_iter()
         .map(|row| {
             let status = DigestStatus::parse(&row.status);
-            Ok(ToTell {
-                digest: Digest {
-                    id: row.digest_id.into(),
-                    key: DigestKey {
-                        tenant_id: TenantId::from(row.tenant_id),
-                        user_id: UserId::from(row.user_id),
-                        rule_id: (!row.rule_id.is_nil()).then(|| row.rule_id.into()),
-                        action: row.action as u16,
-                        batch_key: row.batch_key,
-                    },
-                    status: status.ok_or_else(|| unknown_word("digests", &row.status))?,
-                    opened_at: row.opened_at,
-                    closes_at: row.closes_at,
-                    closed_at: row.closed_at,
-                    size_max: row.size_max,
-                    count: row.joins,
-                    priority: urgency_of(row.urgency).map_err(during("read digests"))?,
-                    severity: severity_of(row.severity),
-                    telling: row.telling.0,
-                    notification_id: row.notification_id.map(NotificationId::from),
+            Ok(Digest {
+                id: row.digest_id.into(),
+                key: DigestKey {
+                    tenant_id: TenantId::from(row.tenant_id),
+                    user_id: UserId::from(row.user_id),
+                    rule_id: (!row.rule_id.is_nil()).then(|| row.rule_id.into()),
+                    action: row.action as u16,
+                    batch_key: row.batch_key,
                 },
+                status: status.ok_or_else(|| unknown_word("digests", &row.status))?,
+                opened_at: row.opened_at,
+                closes_at: row.closes_at,
+                closed_at: row.closed_at,
+                size_max: row.size_max,
                 count: row.count,
-                last_event: row.event_id.map(EventId::from),
-                kind: row.kind,
+                priority: urgency_of(row.urgency).map_err(during("read digests"))?,
+                severity: severity_of(row.severity),
+                telling: row.telling.0,
+                notification_id: row.notification_id.map(NotificationId::from),
             })
         })
         .collect()
+}
+
+/// Finds digests by id, with their last items, for a whole claim of jobs. Missing ones are left
+/// out.
+pub async fn list_to_tell(
+    connection: &mut PgConnection,
+    ids: &[DigestId],
+) -> Result<Vec<ToTell>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let digests = list_digests(&mut *connection, ids).await?;
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select wanted.digest_id as "digest_id!", counted.count as "count!", event.id as "event_id?",
+               coalesce(event.type, sent.type) as kind
+        from unnest($1::uuid[]) as wanted (digest_id)
+        cross join lateral (
+            select count(*)
+            from digest_items as item
+            left join deliveries as held on held.id = item.source_id
+            where item.digest_id = wanted.digest_id
+              and (held.status in ('cancelled', 'expired')) is not true
+        ) as counted
+        left join lateral (
+            select item.source_id, held.notification_id
+            from digest_items as item
+            left join deliveries as held on held.id = item.source_id
+            where item.digest_id = wanted.digest_id
+              and (held.status in ('cancelled', 'expired')) is not true
+            order by item.source_id desc
+            limit 1
+        ) as last on true
+        left join notifications as sent on sent.id = last.notification_id
+        left join events as event on event.id = coalesce(sent.event_id, last.source_id)
+        "#,
+        &ids,
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(during("read the last items of digests"))?;
+    let mut held: HashMap<DigestId, Vec<Held>> = HashMap::new();
+    for row in list_held(connection, &digests).await? {
+        held.entry(row.digest_id).or_default().push(row);
+    }
+    let mut last: HashMap<_, _> = rows
+        .into_iter()
+        .map(|row| (DigestId::from(row.digest_id), row))
+        .collect();
+    let told = digests.into_iter().filter_map(|digest| {
+        let last = last.remove(&digest.id)?;
+        Some(ToTell {
+            held: held.remove(&digest.id).unwrap_or_default(),
+            digest,
+            count: last.count,
+            last_event: last.event_id.map(EventId::from),
+            kind: last.kind,
+        })
+    });
+    Ok(told.collect())
+}
+
+/// The deliveries that quiet hours held back for these digests and that still wait.
+async fn list_held(
+    connection: &mut PgConnection,
+    digests: &[Digest],
+) -> Result<Vec<Held>, StoreError> {
+    let of_quiet_hours = digests.iter().filter(|digest| digest.key.rule_id.is_none());
+    let ids: Vec<_> = of_quiet_hours.map(|digest| digest.id.as_uuid()).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        r#"
+        select item.digest_id, held.id, held.notification_id, sent.expires_at, sent.delivery_count
+        from unnest($1::uuid[]) as wanted (digest_id)
+        join digest_items as item on item.digest_id = wanted.digest_id
+        join deliveries as held on held.id = item.source_id
+        join notifications as sent on sent.id = held.notification_id
+        where held.status = 'pending'
+        order by held.id
+        "#,
+        &ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read what quiet hours hold back"))?;
+    let held = rows.into_iter().map(|row| Held {
+        digest_id: row.digest_id.into(),
+        delivery_id: row.id.into(),
+        notification_id: row.notification_id.into(),
+        expires_at: row.expires_at,
+        is_sole: row.delivery_count == 1,
+    });
+    Ok(held.collect())
 }
 
 /// Reads what the templates of some digests are handed, in one statement.
@@ -226,12 +307,14 @@ pub async fn list_items(
     let rows = sqlx::query!(
         r#"
         select wanted.digest_id as "digest_id!", counted.count as "count!",
-               held.payload as "payload?: Document<Value>"
+               told.payload as "payload?: Document<Value>"
         from unnest($1::uuid[]) as wanted (digest_id)
         cross join lateral (
             select count(*)
             from digest_items as item
+            left join deliveries as held on held.id = item.source_id
             where item.digest_id = wanted.digest_id
+              and (held.status in ('cancelled', 'expired')) is not true
         ) as counted
         left join lateral (
             select weighed.source_id, weighed.payload
@@ -243,20 +326,22 @@ pub async fn list_items(
                     select item.source_id,
                            coalesce(event.payload, sent.data, '{}') as payload
                     from (
-                        select source_id
-                        from digest_items
-                        where digest_id = wanted.digest_id
-                        order by source_id
+                        select item.source_id, held.notification_id
+                        from digest_items as item
+                        left join deliveries as held on held.id = item.source_id
+                        where item.digest_id = wanted.digest_id
+                          and (held.status in ('cancelled', 'expired')) is not true
+                        order by item.source_id
                         limit $2
                     ) as item
-                    left join notifications as sent on sent.id = item.source_id
+                    left join notifications as sent on sent.id = item.notification_id
                     left join events as event
                         on event.id = coalesce(sent.event_id, item.source_id)
                 ) as first
             ) as weighed
             where weighed.bytes <= $3
-        ) as held on true
-        order by wanted.digest_id, held.source_id
+        ) as told on true
+        order by wanted.digest_id, told.source_id
         "#,
         &ids,
         ITEMS_MAX,

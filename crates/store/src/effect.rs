@@ -60,7 +60,8 @@ pub enum Effect {
     /// Marks a closed digest as told by a notification that this settlement plans.
     DigestTold {
         id: DigestId,
-        notification_id: NotificationId,
+        /// `None` if nothing was left to be told.
+        notification_id: Option<NotificationId>,
     },
     /// Ends a replay whose job has become a dead letter, or was cancelled.
     ReplayEnded {
@@ -138,8 +139,10 @@ pub struct NewDelivery {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DigestJoin {
     pub key: DigestKey,
-    /// The event; or the notification that quiet hours hold back.
+    /// The event; or the delivery that quiet hours hold back.
     pub source_id: Uuid,
+    /// Whose trace says so: the event's, or the delivery's notification's.
+    pub subject_id: Uuid,
     /// The id of the digest, should this open one. A new one for every join.
     pub digest_id: DigestId,
     /// When the digest closes, should this open it.

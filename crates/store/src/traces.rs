@@ -29,9 +29,10 @@ pub async fn list_trace(
         r#"
         select at, steps as "steps: Json<Vec<TraceStep>>"
         from traces
-        where subject_id = any((
-            select array[id, event_id, digest_id] from notifications where id = $1
-        )::uuid[])
+        where subject_id = any(coalesce(
+            (select array[id, event_id, digest_id] from notifications where id = $1),
+            array[$1]
+        ))
         order by at, (subject_id = $1), subject_id
         limit $2
         "#,

@@ -2,18 +2,24 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    ActionFacts, Batch, DigestId, DigestKey, NotificationId, Origin, PlannedDelivery, Priority,
-    Quiet, QuietMode, Telling, TenantId, TraceStep, UserId,
+    ActionFacts, Batch, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Priority, Quiet,
+    QuietMode, Telling, TraceStep, UserId,
 };
 use serde_json::json;
 use store::effect::DigestJoin;
 use store::events::Event;
+
+use super::rows::Place;
 
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";
 
 /// The template that tells what quiet hours gathered.
 const QUIET_TEMPLATE: &str = "digest";
+
+/// What one message tells of a night at most: its deliveries are ended in one settlement. The next
+/// one tells the rest.
+const QUIET_SIZE_MAX: u32 = 1000;
 
 /// An event joins the digest of its key. What the key is may be a person's data, and stays out of
 /// the trace.
@@ -39,6 +45,7 @@ pub(super) fn join(
             batch_key: key.to_owned(),
         },
         source_id: event.id.as_uuid(),
+        subject_id: event.id.as_uuid(),
         digest_id: DigestId::at(now),
         closes_at: batch.closes_at(now),
         size_max: batch.size,
@@ -67,10 +74,11 @@ pub(crate) fn digest_step(
     })))
 }
 
-/// A notification joins what its user is told over one channel when their quiet hours end.
+/// A delivery joins what its user is told over its channel when their quiet hours end. It waits as
+/// `pending` until then, so that whoever sent it can take it back.
 pub(super) fn join_quietly(
-    notification_id: NotificationId,
-    tenant_id: &TenantId,
+    delivery_id: DeliveryId,
+    place: Place<'_>,
     user_id: &UserId,
     priority: Priority,
     delivery: &PlannedDelivery,
@@ -80,16 +88,17 @@ pub(super) fn join_quietly(
     let quiet = delivery.quiet.as_ref().filter(gathers)?;
     Some(DigestJoin {
         key: DigestKey {
-            tenant_id: tenant_id.clone(),
+            tenant_id: place.tenant_id.clone(),
             user_id: user_id.clone(),
             rule_id: None,
             action: 0,
             batch_key: delivery.channel.as_str().to_owned(),
         },
-        source_id: notification_id.as_uuid(),
+        source_id: delivery_id.as_uuid(),
+        subject_id: place.notification_id.as_uuid(),
         digest_id: DigestId::at(now),
         closes_at: quiet.until,
-        size_max: None,
+        size_max: Some(QUIET_SIZE_MAX),
         priority,
         severity: None,
         telling: Telling {

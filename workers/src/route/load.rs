@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Audience, EventId, NotificationId, Recipient, RuleBook, RuleError, SharedRule, TenantId,
-    TraceStep, UserId, unruled,
+    Audience, DigestId, EventId, NotificationId, Recipient, RuleBook, RuleError, SharedRule,
+    TenantId, TraceStep, UserId, unruled,
 };
 use serde_json::json;
 use store::audience::{Crowd, CrowdKind, list_crowds};
+use store::digests::{ToTell, list_to_tell};
 use store::events::{Event, list_events_by_id};
 use store::notifications::{Notification, list_notifications_by_id};
 use store::recipients::list_recipients;
@@ -48,6 +49,8 @@ pub(crate) enum Source {
     },
     /// A direct send; with what is known of its user.
     Notification(Box<Notification>, Option<Arc<Recipient>>),
+    /// A digest that has closed; with what is known of its user.
+    Digest(Box<ToTell>, Option<Arc<Recipient>>),
 }
 
 /// Who hears of an event by one action, as far as one page goes.
@@ -93,6 +96,7 @@ pub(crate) async fn load(
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let events = events(connection, jobs).await?;
     let sends = sends(connection, jobs).await?;
+    let digests = digests(connection, jobs).await?;
     let mut hearings: Vec<Option<Hearing>> = jobs
         .iter()
         .map(|job| {
@@ -110,12 +114,20 @@ pub(crate) async fn load(
     let mut users: BTreeSet<_> = direct
         .map(|sent| (&sent.tenant_id, &sent.user_id))
         .collect();
+    let keys = digests.values().map(|it| &it.digest.key);
+    users.extend(keys.map(|key| (&key.tenant_id, &key.user_id)));
     for (hearing, heard) in hearings.iter().zip(&heard) {
         let Some(hearing) = hearing else { continue };
         let named = heard.iter().flat_map(|heard| &heard.recipients);
         users.extend(named.map(|(user_id, _)| (&hearing.event.tenant_id, user_id)));
     }
+    let closed = jobs.iter().filter_map(|job| digests.get(&digest_of(job)?));
+    users.extend(closed.map(|it| (&it.digest.key.tenant_id, &it.digest.key.user_id)));
     let people = people(connection, users).await?;
+    let known = |tenant: &TenantId, user: &UserId| {
+        let known = people.get(tenant)?.get(user)?;
+        Some(Arc::clone(known))
+    };
 
     let loaded = jobs
         .iter()
@@ -131,12 +143,20 @@ pub(crate) async fn load(
                         steps: hearing.steps,
                     }
                 }
-                None => {
-                    let sent = sends.get(&send_of(job)?)?;
-                    let known = people.get(&sent.tenant_id);
-                    let recipient = known.and_then(|known| known.get(&sent.user_id));
-                    Source::Notification(Box::new(sent.clone()), recipient.map(Arc::clone))
-                }
+                None => match (send_of(job), digest_of(job)) {
+                    (Some(id), _) => {
+                        let sent = sends.get(&id)?;
+                        let recipient = known(&sent.tenant_id, &sent.user_id);
+                        Source::Notification(Box::new(sent.clone()), recipient)
+                    }
+                    (None, Some(id)) => {
+                        let to_tell = digests.get(&id)?;
+                        let key = &to_tell.digest.key;
+                        let recipient = known(&key.tenant_id, &key.user_id);
+                        Source::Digest(Box::new(to_tell.clone()), recipient)
+                    }
+                    (None, None) => return None,
+                },
             };
             Some(Arc::new(Loaded {
                 shelf: Arc::clone(shelf),
@@ -180,14 +200,21 @@ fn know(heard: &mut [Heard], known: Option<&HashMap<UserId, Arc<Recipient>>>) {
 fn event_of(job: &Route) -> Option<EventId> {
     match job {
         Route::Event { event_id } | Route::Rule { event_id, .. } => Some(*event_id),
-        Route::Notification { .. } => None,
+        Route::Notification { .. } | Route::Digest { .. } => None,
     }
 }
 
 fn send_of(job: &Route) -> Option<NotificationId> {
     match job {
         Route::Notification { notification_id } => Some(*notification_id),
-        Route::Event { .. } | Route::Rule { .. } => None,
+        Route::Event { .. } | Route::Rule { .. } | Route::Digest { .. } => None,
+    }
+}
+
+fn digest_of(job: &Route) -> Option<DigestId> {
+    match job {
+        Route::Digest { digest_id } => Some(*digest_id),
+        Route::Event { .. } | Route::Rule { .. } | Route::Notification { .. } => None,
     }
 }
 
@@ -216,6 +243,18 @@ async fn sends(
         .await?
         .into_iter();
     Ok(sends.map(|sent| (sent.id, sent)).collect())
+}
+
+async fn digests(
+    connection: &mut Connection,
+    jobs: &[Route],
+) -> Result<HashMap<DigestId, ToTell>, StoreError> {
+    let ids: Vec<_> = jobs.iter().filter_map(digest_of).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let digests = list_to_tell(connection, &ids).await?.into_iter();
+    Ok(digests.map(|it| (it.digest.id, it)).collect())
 }
 
 /// Asks the rules what they say to an event.

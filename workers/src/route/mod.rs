@@ -1,15 +1,15 @@
-//! `route`: turns one event, or one direct send, into notifications and deliveries.
+//! `route`: turns one event, one direct send or one digest into notifications and deliveries.
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | intake, in the transaction that stores the event or the direct send; itself |
+//! | Enqueued by | intake, with the event or the direct send; a settlement that closes a digest; itself |
 //! | Queue | `route` |
 //! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rows are written with the job's ending; a run that is fenced off writes none |
 //!
 //! The decisions are `domain`'s: [`RuleBook`](domain::RuleBook) says which rules speak of an event,
 //! [`ActionFacts::plan`] what a user is told, [`route_direct`](domain::route_direct) what becomes of
-//! a direct send. [`load`](mod@load) looks up whom they are about, for a whole claim at once, and
+//! a direct send, [`tell`](mod@tell) how a digest is told. [`load`](mod@load) looks up whom they are about, for a whole claim at once, and
 //! [`rows`] turns plans into rows.
 //!
 //! An audience of thousands is worked off in pages: each page plans its users and enqueues the next
@@ -18,13 +18,14 @@
 mod gather;
 pub(crate) mod load;
 mod rows;
+pub(crate) mod tell;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    ActionFacts, DirectFacts, EventFacts, EventId, NotificationId, Origin, Recipient, RuleId,
-    Severity, Status, TraceStep, UserId,
+    ActionFacts, DigestId, DirectFacts, EventFacts, EventId, NotificationId, Origin, Recipient,
+    RuleId, Severity, Status, TraceStep, UserId,
 };
 use queue::{Failure, Job, JobId, LeaseInfo, NewJob, Outcome};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,10 @@ pub enum Route {
     Notification {
         /// A direct send that waits as `pending`.
         notification_id: NotificationId,
+    },
+    Digest {
+        /// A digest that has closed.
+        digest_id: DigestId,
     },
 }
 
@@ -101,6 +106,10 @@ pub(crate) async fn run(
         Source::Notification(sent, _) if is_routed(sent) => Outcome::completed(),
         Source::Notification(sent, recipient) => {
             route_direct(sent, recipient.as_deref(), shelf, now)
+        }
+        Source::Digest(to_tell, recipient) => {
+            let names = shelf.template_names(&to_tell.digest.key.tenant_id);
+            tell::tell(to_tell, recipient.as_deref(), &names, now)
         }
     })
 }
@@ -146,7 +155,6 @@ fn route_event(
                 for (user_id, _) in &heard.recipients {
                     let join = gather::join(event, &facts, batch, user_id, key, now);
                     outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
-                    about_event.extend(digest_step(&facts, user_id, now));
                 }
             }
             _ => {

@@ -13,7 +13,11 @@ use store::events::Event;
 use super::gather;
 use crate::delivery::DeliveryFacts;
 use crate::queues;
+use crate::quiet_hours;
 use crate::render::Render;
+
+/// The step that routing's trace entries carry.
+const STEP: &str = "route";
 
 /// Where deliveries belong.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +92,7 @@ pub(crate) fn with_deliveries(
             address: delivery.address.as_deref(),
             status: delivery.status,
             priority: planned.priority,
-            expires_at: None,
+            expires_at: planned.expires_at,
             is_sole: delivery_count == 1,
         };
         let deferred = delivery
@@ -96,7 +100,10 @@ pub(crate) fn with_deliveries(
             .as_ref()
             .filter(|quiet| quiet.mode == QuietMode::Defer);
         let job = match (delivery.status, deferred) {
-            (Status::Pending, Some(_quiet)) => None,
+            // The plan has told of it.
+            (Status::Pending, Some(quiet)) => {
+                Some(quiet_hours::defer(&facts, quiet, STEP, now).job)
+            }
             (Status::Queued, _) => {
                 let due = place.send_at.filter(|&send_at| send_at > now);
                 let render = Render { delivery_id: id };
@@ -105,8 +112,8 @@ pub(crate) fn with_deliveries(
             _ => None,
         };
         let joined = gather::join_quietly(
-            place.notification_id,
-            place.tenant_id,
+            id,
+            place,
             &planned.user_id,
             planned.priority,
             &delivery,

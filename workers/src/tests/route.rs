@@ -113,6 +113,9 @@ fn said(preferences: serde_json::Value) -> Preferences {
 async fn routed(source: Source) -> Outcome<Effect> {
     let job = match &source {
         Source::Event { event, .. } => Route::Event { event_id: event.id },
+        Source::Digest(it, _) => Route::Digest {
+            digest_id: it.digest.id,
+        },
         Source::Notification(sent, _) => Route::Notification {
             notification_id: sent.id,
         },

@@ -343,3 +343,171 @@ fn text_of(value: &Value) -> Option<Cow<'_, str>> {
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+
+    fn holds(field: &str, operator: &str, value: Value) -> bool {
+        let payload = json!({
+            "amount": 100.5, "count": "12", "big": 9_007_199_254_740_993_u64, "name": "Ada",
+            "tags": ["a", 7], "account": {"id": "x-1", "none": null}, "flag": true,
+            "legs": [{"qty": 5}],
+        });
+        let event = EventFacts {
+            event_id: "e-1",
+            producer: "",
+            created_at: DateTime::UNIX_EPOCH,
+            kind: "order.filled",
+            severity: Some(Severity::Medium),
+            payload: &payload,
+        };
+        let condition = Condition {
+            field: field.to_owned(),
+            operator: Operator::parse(operator).unwrap(),
+            value,
+        };
+        Check::compile(&condition).unwrap().holds(&event)
+    }
+
+    #[test]
+    fn severities_are_ordered_by_rank() {
+        for (operator, value, expected) in [
+            ("gte", json!("medium"), true),
+            ("gte", json!("NORMAL"), true),
+            ("gt", json!("medium"), false),
+            ("gt", json!("low"), true),
+            ("lt", json!("high"), true),
+            ("lte", json!("low"), false),
+            ("in", json!(["low", "medium"]), true),
+            ("in", json!([]), false),
+            ("ne", json!("high"), true),
+            ("eq", json!("critical"), false),
+        ] {
+            assert_eq!(
+                holds("severity", operator, value.clone()),
+                expected,
+                "{operator} {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_compare_as_numbers_wherever_they_are_written() {
+        for (field, operator, value) in [
+            ("amount", ">", json!(100)),
+            ("amount", "lte", json!("100.5")),
+            ("count", "eq", json!(12)),
+            ("count", "gt", json!(9)),
+            ("count", "gt", json!("9")),
+            ("big", "ne", json!(9_007_199_254_740_992_u64)),
+            ("name", "gt", json!("Aaa")),
+        ] {
+            assert!(
+                holds(field, operator, value.clone()),
+                "{field} {operator} {value}"
+            );
+        }
+        for (field, operator, value) in [
+            ("name", "gt", json!(1)),
+            ("count", "eq", json!("12.0")),
+            ("flag", "eq", json!("true")),
+            ("tags", "gt", json!(1)),
+        ] {
+            assert!(
+                !holds(field, operator, value.clone()),
+                "{field} {operator} {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_the_event_or_into_the_payload() {
+        for (field, value) in [
+            ("type", json!("order.filled")),
+            ("event.type", json!("order.filled")),
+            ("id", json!("e-1")),
+            ("account.id", json!("x-1")),
+            ("payload.account.id", json!("x-1")),
+            ("data.account.id", json!("x-1")),
+            ("event.data.account.id", json!("x-1")),
+            ("legs.0.qty", json!(5)),
+        ] {
+            assert!(holds(field, "eq", value), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_missing_field_makes_all_false_but_ne_and_not_exists() {
+        for field in [
+            "nothing",
+            "account.none",
+            "name.first",
+            "tags.9",
+            "tags.x",
+            "producer",
+        ] {
+            for (operator, value) in [
+                ("eq", json!("")),
+                ("gt", json!(0)),
+                ("lt", json!(0)),
+                ("in", json!([null])),
+                ("contains", json!("")),
+                ("matches", json!("")),
+                ("exists", Value::Null),
+            ] {
+                assert!(!holds(field, operator, value), "{field} {operator}");
+            }
+            assert!(holds(field, "ne", json!("x")), "{field}");
+            assert!(holds(field, "exists", json!(false)), "{field}");
+        }
+        assert!(holds("flag", "exists", Value::Null));
+    }
+
+    #[test]
+    fn contains_looks_into_lists_texts_and_objects() {
+        for (field, value, expected) in [
+            ("tags", json!("a"), true),
+            ("tags", json!(7), true),
+            ("tags", json!("b"), false),
+            ("name", json!("da"), true),
+            ("account", json!("id"), true),
+            ("amount", json!(1), false),
+        ] {
+            assert_eq!(
+                holds(field, "contains", value.clone()),
+                expected,
+                "{field} {value}"
+            );
+        }
+        assert!(holds("name", "matches", json!("^A.a$")));
+        assert!(holds("amount", "matches", json!("^100")));
+        assert!(!holds("name", "in", json!(["ada"])));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_for_a_pattern_does_not_match() {
+        let holds = |length: usize| {
+            let payload = json!({"text": "x".repeat(length)});
+            let event = EventFacts {
+                event_id: "e-1",
+                producer: "",
+                created_at: DateTime::UNIX_EPOCH,
+                kind: "a",
+                severity: None,
+                payload: &payload,
+            };
+            let condition = Condition {
+                field: "text".to_owned(),
+                operator: Operator::Matches,
+                value: json!("x"),
+            };
+            Check::compile(&condition).unwrap().holds(&event)
+        };
+        assert!(holds(MATCHED_BYTES_MAX));
+        assert!(!holds(MATCHED_BYTES_MAX + 1));
+    }
+}

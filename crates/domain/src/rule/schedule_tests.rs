@@ -131,7 +131,7 @@ fn in_every_zone_around_the_changes_of_a_year_a_schedule_fires_as_the_wall_says(
             }
             changes += 1;
             let span = (from - TimeDelta::hours(1), until + TimeDelta::hours(6));
-            let twice_an_hour = |wall: NaiveDateTime| wall.minute() % 30 == 0;
+            let twice_an_hour = |wall: NaiveDateTime| wall.minute().is_multiple_of(30);
             for (expression, hours) in [("*/30 0-4 * * *", 0..=4), ("*/30 * * * *", 0..=23)] {
                 let is_hourly = *hours.end() == 23;
                 let matches =

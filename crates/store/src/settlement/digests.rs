@@ -41,7 +41,7 @@ pub struct DigestTurn {
 pub(super) struct Wanted<'a> {
     pub(super) joins: Vec<&'a DigestJoin>,
     pub(super) closings: Vec<&'a DigestClose>,
-    pub(super) told: Vec<(DigestId, NotificationId)>,
+    pub(super) told: Vec<(DigestId, Option<NotificationId>)>,
 }
 
 /// What became of them.
@@ -97,7 +97,7 @@ pub(super) async fn turn(
     let mut ids = HashMap::with_capacity(met.len());
     for (key, touch) in &touches {
         let row = met.get(key).ok_or(sqlx::Error::RowNotFound)?;
-        ids.insert(touch.key, row.digest_id);
+        ids.insert(touch.key, (row.digest_id, row.closes_at));
         let is_opened = row.digest_id == touch.proposed;
         if is_opened && touch.sources.is_empty() {
             // There was nothing to close: a closing meets no open digest.
@@ -334,7 +334,7 @@ async fn remove_empty(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(),
 async fn insert_items(
     connection: &mut PgConnection,
     wanted: &Wanted<'_>,
-    ids: &HashMap<&DigestKey, DigestId>,
+    ids: &HashMap<&DigestKey, (DigestId, DateTime<Utc>)>,
 ) -> Result<(), sqlx::Error> {
     if wanted.joins.is_empty() {
         return Ok(());
@@ -343,7 +343,7 @@ async fn insert_items(
         .joins
         .iter()
         .filter_map(|join| {
-            let digest_id = ids.get(&join.key)?.as_uuid();
+            let digest_id = ids.get(&join.key)?.0.as_uuid();
             Some(((digest_id, join.source_id), join.at))
         })
         .collect();
@@ -366,28 +366,27 @@ async fn insert_items(
 /// Says of each item where it has gone. The key stays out of it: it may be a person's data.
 fn steps(
     wanted: &Wanted<'_>,
-    ids: &HashMap<&DigestKey, DigestId>,
+    ids: &HashMap<&DigestKey, (DigestId, DateTime<Utc>)>,
 ) -> Vec<(Uuid, DateTime<Utc>, Vec<TraceStep>)> {
     let step = |join: &&DigestJoin| {
         let reason = "it is told together with others of its key";
+        let (digest_id, closes_at) = ids.get(&join.key).copied().unzip();
         let detail = json!({
-            "digest_id": ids.get(&join.key),
+            "digest_id": digest_id,
             "rule_id": join.key.rule_id,
             "action": join.key.action,
-            "closes_at": join.closes_at,
+            "closes_at": closes_at,
         });
         let step = TraceStep::new(STEP, "joined", reason).with_detail(detail);
-        (join.source_id, join.at, vec![step])
+        (join.subject_id, join.at, vec![step])
     };
     wanted.joins.iter().map(step).collect()
 }
 
-/// Marks digests as told, and says to their notifications, which are there by now, what they tell.
-///
-/// Each has one job that does this, so nobody else wants these rows.
+/// Marks digests as told. Each has one job that does this, so nobody else wants these rows.
 pub(super) async fn mark_told(
     connection: &mut PgConnection,
-    told: &[(DigestId, NotificationId)],
+    told: &[(DigestId, Option<NotificationId>)],
 ) -> Result<(), sqlx::Error> {
     if told.is_empty() {
         return Ok(());
@@ -398,24 +397,17 @@ pub(super) async fn mark_told(
         .iter()
         .map(|(digest_id, _)| digest_id.as_uuid())
         .collect();
-    let notifications: Vec<_> = told.iter().map(|(_, id)| id.as_uuid()).collect();
+    let notifications: Vec<_> = told
+        .iter()
+        .map(|(_, id)| id.map(NotificationId::as_uuid))
+        .collect();
     sqlx::query!(
         "update digests as digest
          set status = 'told', notification_id = told.notification_id
          from unnest($1::uuid[], $2::uuid[]) as told (digest_id, notification_id)
          where digest.digest_id = told.digest_id and digest.status = 'closed'",
         &digests,
-        &notifications,
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "update notifications as notification
-         set digest_id = told.digest_id
-         from unnest($1::uuid[], $2::uuid[]) as told (digest_id, id)
-         where notification.id = told.id",
-        &digests,
-        &notifications,
+        &notifications as &[Option<Uuid>],
     )
     .execute(connection)
     .await?;

@@ -15,11 +15,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Audience, DYNAMIC_USERS_MAX, NAME_CHARS_MAX, RuleError, STEP, domain_of};
-use crate::routing::template_key;
 use crate::rule::cel::{self, Expression, Scene};
 use crate::rule::condition::Check;
 use crate::rule::{Action, Rule, Selector, SharedRule};
-use crate::{EventFacts, TraceStep, UserId};
+use crate::{EventFacts, TraceStep, UserId, template_key};
 
 /// Compiled expressions by their source. One that cannot be compiled is kept with the reason.
 #[derive(Debug, Default)]

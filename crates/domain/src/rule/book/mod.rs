@@ -12,8 +12,7 @@ use serde_json::json;
 
 use super::cel::Scene;
 use super::{Rule, SharedRule};
-use crate::routing::template_key;
-use crate::{EventFacts, NAME_CHARS_MAX, RuleId, TraceStep, UserId};
+use crate::{EventFacts, NAME_CHARS_MAX, RuleId, TraceStep, UserId, template_key};
 use compiled::{Compiled, Expressions, Miss};
 
 /// The step that the trace entries of rules carry.

@@ -8,6 +8,8 @@ use minijinja::{
     default_auto_escape_callback, escape_formatter,
 };
 
+use crate::words;
+
 /// The target of a text in which Slack reads markup.
 pub(crate) const SLACK: &str = "slack";
 
@@ -28,6 +30,7 @@ pub(crate) fn new() -> Environment<'static> {
         _ => default_auto_escape_callback(name),
     });
     engine.set_formatter(write_value);
+    words::add_to(&mut engine);
     // A `{% if %}` on a line of its own leaves no empty line in a mail.
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)

@@ -152,7 +152,7 @@ impl Parser {
     }
 
     fn name(&mut self) -> String {
-        if !self.fields.get("name").is_some_and(|it| !it.is_null()) {
+        if self.fields.get("name").is_none_or(Value::is_null) {
             self.refuse("/name", "is required");
             return String::new();
         }
@@ -178,13 +178,11 @@ impl Parser {
     }
 
     fn channels(&mut self) -> BTreeMap<Channel, Fields> {
-        match self.take("channels") {
-            Some(value) => self.sections("/channels", value),
-            None => {
-                self.refuse("/channels", "is required");
-                BTreeMap::new()
-            }
-        }
+        let Some(value) = self.take("channels") else {
+            self.refuse("/channels", "is required");
+            return BTreeMap::new();
+        };
+        self.sections("/channels", value)
     }
 
     fn translations(&mut self) -> BTreeMap<String, BTreeMap<Channel, Fields>> {

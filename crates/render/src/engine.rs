@@ -8,7 +8,7 @@ use minijinja::{
     default_auto_escape_callback, escape_formatter,
 };
 
-use crate::words;
+use crate::{language, words};
 
 /// The target of a text in which Slack reads markup.
 pub(crate) const SLACK: &str = "slack";
@@ -30,7 +30,8 @@ pub(crate) fn new() -> Environment<'static> {
         _ => default_auto_escape_callback(name),
     });
     engine.set_formatter(write_value);
-    words::add_to(&mut engine);
+    language::install(&mut engine);
+    words::install(&mut engine);
     // A `{% if %}` on a line of its own leaves no empty line in a mail.
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -55,18 +56,15 @@ fn write_value(
     }
     // What Slack asks to be replaced, and nothing else.
     let text = value.to_string();
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find(['&', '<', '>']) {
-        let (before, after) = rest.split_at(at);
-        let entity = match after.as_bytes()[0] {
-            b'&' => "&amp;",
-            b'<' => "&lt;",
-            _ => "&gt;",
+    for part in text.split_inclusive(['&', '<', '>']) {
+        let (plain, entity) = match part.char_indices().next_back() {
+            Some((at, '&')) => (part.split_at(at).0, "&amp;"),
+            Some((at, '<')) => (part.split_at(at).0, "&lt;"),
+            Some((at, '>')) => (part.split_at(at).0, "&gt;"),
+            _ => (part, ""),
         };
-        out.write_str(before)?;
+        out.write_str(plain)?;
         out.write_str(entity)?;
-        rest = &after[1..];
     }
-    out.write_str(rest)?;
     Ok(())
 }

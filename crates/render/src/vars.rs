@@ -107,7 +107,7 @@ pub(crate) struct Facts {
 
 #[derive(Debug, Clone)]
 struct Items {
-    items: Value,
+    all: Value,
     count: usize,
     first: Value,
     last: Value,
@@ -142,7 +142,7 @@ impl Object for Scope {
         }
         if let Some(items) = &facts.items {
             match name {
-                "items" => return Some(items.items.clone()),
+                "items" => return Some(items.all.clone()),
                 "count" => return Some(Value::from(items.count)),
                 "first" => return Some(items.first.clone()),
                 "last" => return Some(items.last.clone()),
@@ -165,7 +165,7 @@ impl Vars<'_> {
                 count: items.len(),
                 first: items.first().cloned().unwrap_or_else(empty),
                 last: items.last().cloned().unwrap_or_else(empty),
-                items: Value::from(items),
+                all: Value::from(items),
             }
         });
         let data = match &items {

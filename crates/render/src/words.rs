@@ -25,7 +25,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, State, Va
 const GAP: &str = "…";
 
 /// Adds the words to a template's engine.
-pub(crate) fn add_to(engine: &mut Environment<'static>) {
+pub(crate) fn install(engine: &mut Environment<'static>) {
     engine.add_filter("try", attempt);
     engine.add_filter("phrase", phrase);
     engine.add_filter("facts", facts);

@@ -4,8 +4,15 @@
 //! gets an English text gets English dates in it.
 
 mod chain;
+mod date;
+mod filters;
+mod number;
+mod speaker;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use chain::{dir, fallbacks};
+pub(crate) use filters::install;
 
 use chrono_tz::Tz;
 use minijinja::value::Object;
@@ -14,7 +21,8 @@ use minijinja::value::Object;
 #[derive(Debug, Clone)]
 pub(crate) struct Speech {
     tag: String,
-    zone: Tz,
+    /// `None` if nobody has said which, so that a time is in UTC.
+    zone: Option<Tz>,
 }
 
 impl Object for Speech {}
@@ -24,9 +32,7 @@ impl Speech {
         Self {
             tag: tag.to_owned(),
             // A zone nobody knows is one of a newer registry than ours; UTC says what it is.
-            zone: timezone
-                .and_then(|name| name.parse().ok())
-                .unwrap_or(Tz::UTC),
+            zone: timezone.and_then(|name| name.parse().ok()),
         }
     }
 

@@ -145,6 +145,10 @@ impl<'a> Rendering<'a> {
         if body.is_none() && body_html.is_some() {
             body.clone_from(&subject);
         }
+        let body = body.map(|body| match channel {
+            Channel::Sms | Channel::Voice => plain_spaces(body),
+            _ => body,
+        });
         Ok(body.map(|body| self.finish(subject, body, body_html, data)))
     }
 
@@ -288,6 +292,19 @@ fn is_same_language(one: &str, other: &str) -> bool {
             .to_ascii_lowercase()
     };
     language(one) == language(other)
+}
+
+/// A typographic space would cost a text message more than half of its characters: the alphabet of
+/// GSM has none, and one letter outside it turns the whole message into two-byte ones.
+fn plain_spaces(text: String) -> String {
+    if !text.contains(is_typographic_space) {
+        return text;
+    }
+    text.replace(is_typographic_space, " ")
+}
+
+fn is_typographic_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{2009}' | '\u{202f}')
 }
 
 /// A subject is one line: a line break from a variable would start a header of its own.

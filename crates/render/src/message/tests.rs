@@ -1,10 +1,12 @@
 //! What comes out of the built-in templates, and what stops a template that does too much.
 
+use std::sync::LazyLock;
+
 use chrono::DateTime;
 use domain::{Channel, Message, NotificationId, Priority, UserId};
 use serde_json::{Map, Value, json};
 
-use super::literal;
+use super::{Rendered, literal};
 use crate::file::Source;
 use crate::section::Shape;
 use crate::{Brand, EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
@@ -17,34 +19,70 @@ fn render_event(
     kind: &str,
     data: &Value,
 ) -> Result<Message, RenderError> {
-    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-    let user_id = UserId::from("u1");
-    let vars = Vars {
+    render_any(templates, template, channel, |vars| Vars {
         data,
+        event: vars.event.map(|event| EventVars { kind, ..event }),
+        notification: NotificationVars {
+            kind,
+            ..vars.notification
+        },
+        ..vars
+    })
+    .map(|rendered| rendered.message)
+}
+
+fn render_in(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    locale: &str,
+) -> Result<Rendered, RenderError> {
+    render_any(templates, template, channel, |vars| Vars { locale, ..vars })
+}
+
+fn render_digest(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    items: Option<&[Value]>,
+) -> Result<Message, RenderError> {
+    render_any(templates, template, channel, |vars| Vars { items, ..vars })
+        .map(|rendered| rendered.message)
+}
+
+fn render_any<'a>(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    change: impl FnOnce(Vars<'a>) -> Vars<'a>,
+) -> Result<Rendered, RenderError> {
+    static USER: LazyLock<UserId> = LazyLock::new(|| UserId::from("u1"));
+    static BRAND: LazyLock<Brand> = LazyLock::new(Brand::default);
+    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let vars = change(Vars {
+        data: &Value::Null,
         items: None,
-        brand: &Brand::default(),
         event: Some(EventVars {
             id: "order-1",
-            kind,
+            kind: "x",
             created_at: now,
         }),
         user: UserVars {
-            id: &user_id,
+            id: &USER,
             locale: None,
             timezone: None,
         },
         notification: NotificationVars {
             id: NotificationId::at(now),
-            kind,
+            kind: "x",
             category: None,
             priority: Priority::Normal,
             created_at: now,
         },
+        brand: &BRAND,
         locale: "en",
-    };
-    templates
-        .render(template, channel, &vars)
-        .map(|rendered| rendered.message)
+    });
+    templates.render(template, channel, &vars)
 }
 
 fn compile(text: &str) -> Templates {
@@ -290,6 +328,100 @@ fn a_line_break_in_a_subject_becomes_a_space() {
     let message = render_event(&templates, "x", Channel::Email, "x", &payload).unwrap();
 
     assert_eq!(message.subject.as_deref(), Some("A x Bcc: eve@example.com"));
+}
+
+#[test]
+fn a_text_message_has_plain_spaces_and_slack_no_markup_from_a_variable() {
+    let templates = compile(
+        "name: x\nchannels:\n  sms:\n    body: '{{ t | time }}'\n  in_app:\n    title: t\n    message: \
+         '{{ t | time }}'\n  slack:\n    text: '<{{ url }}|{{ who }}> {{ who | safe }}'\n    blocks:\n    - \
+         {text: {type: mrkdwn, text: 'Hi {{ who }}'}}\n    - {text: {type: plain_text, text: '{{ who \
+         }}'}, url: '{{ url }}'}\n",
+    );
+    let payload = json!({"t": 0, "who": "<!channel> & co", "url": "https://a.example/?a=1&b=2"});
+    let message = |channel| render_event(&templates, "x", channel, "x", &payload).unwrap();
+
+    assert_eq!(message(Channel::Sms).body, "12:00 AM UTC");
+    assert_eq!(message(Channel::InApp).body, "12:00\u{202f}AM\u{a0}UTC");
+    let slack = message(Channel::Slack);
+    assert_eq!(
+        slack.body,
+        "<https://a.example/?a=1&amp;b=2|&lt;!channel&gt; &amp; co> <!channel> & co"
+    );
+    assert_eq!(
+        slack.data,
+        Some(json!({"blocks": [
+            {"text": {"type": "mrkdwn", "text": "Hi &lt;!channel&gt; &amp; co"}},
+            {"text": {"type": "plain_text", "text": "<!channel> & co"},
+             "url": "https://a.example/?a=1&b=2"},
+        ]}))
+    );
+}
+
+#[test]
+fn each_field_is_taken_from_the_nearest_language_that_has_it() {
+    let templates = compile(
+        "name: x\nchannels:\n  email: {subject: 'en s', body: 'en b {{ 1.5 | number }}', body_html: '<html>en \
+         h</html>'}\n  sms: {body: en}\ntranslations:\n  pt:\n    email: {subject: 'pt s', body: 'pt b {{ \
+         1.5 | number }} {{ locale }}'}\n  pt-BR:\n    email: {subject: 'br s'}\n  ar:\n    in_app: {message: \
+         ar}\n",
+    );
+    let render = |channel, locale| {
+        let rendered = render_in(&templates, "x", channel, locale).unwrap();
+        let Message {
+            subject,
+            body,
+            body_html,
+            ..
+        } = rendered.message;
+        assert_eq!(
+            body_html.is_some(),
+            channel == Channel::Email,
+            "{channel} in {locale}"
+        );
+        (rendered.locale, subject.unwrap_or_default(), body)
+    };
+    let said = |locale: &str, subject: &str, body: &str| {
+        (locale.to_owned(), subject.to_owned(), body.to_owned())
+    };
+
+    // What is in another language is formatted as that one, what is in a nearer one as asked for.
+    assert_eq!(render(Channel::Email, "en"), said("en", "en s", "en b 1.5"));
+    assert_eq!(render(Channel::Email, "de"), said("en", "en s", "en b 1.5"));
+    assert_eq!(render(Channel::Email, "ar"), said("en", "en s", "en b 1.5"));
+    assert_eq!(
+        render(Channel::Email, "pt-PT"),
+        said("pt", "pt s", "pt b 1,5 pt-PT")
+    );
+    assert_eq!(
+        render(Channel::Email, "PT-br-x-any"),
+        said("pt-BR", "br s", "pt b 1,5 PT-br-x-any")
+    );
+    assert_eq!(render(Channel::Sms, "pt-BR"), said("en", "", "en"));
+    // Words of the reader's language in another section are nearer than none at all.
+    assert_eq!(render(Channel::InApp, "ar"), said("ar", "x", "ar"));
+}
+
+#[test]
+fn a_digest_sees_its_items_and_at_top_level_the_last() {
+    let templates = compile(
+        "name: x\nchannels:\n  sms:\n    body: '{{ count }} {{ first.n }} {{ last.n }} {{ n }}{% for item \
+         in items %} {{ item.n }}{% endfor %}'\n",
+    );
+    let items = [
+        json!({"n": 1}),
+        json!({"n": 2, "count": 9}),
+        json!({"n": 3}),
+    ];
+
+    let digest = render_digest(&templates, "x", Channel::Sms, Some(&items)).unwrap();
+    assert_eq!(digest.body, "3 1 3 3 1 2 3");
+
+    let single = render_digest(&templates, "x", Channel::Sms, None).unwrap_err();
+    assert!(
+        matches!(single, RenderError::Evaluation { .. }),
+        "{single:?}"
+    );
 }
 
 #[test]

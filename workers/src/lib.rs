@@ -40,6 +40,7 @@ pub mod replay;
 mod retry;
 mod route;
 mod runtime;
+mod stand_in;
 mod subject;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ pub(crate) mod query;
 mod queues;
 mod replays;
 mod roles;
+mod rules;
 mod stats;
 mod submit;
 mod templates;
@@ -88,6 +89,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rules::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

@@ -18,6 +18,7 @@ mod replays;
 mod send;
 mod serve;
 mod signature;
+mod template;
 mod token;
 mod up;
 mod work;
@@ -79,6 +80,9 @@ enum Command {
     /// List, show and replay jobs that gave up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// List, try, check and move templates.
+    #[command(subcommand)]
+    Template(template::Command),
     /// Show one job, or cancel it.
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -141,6 +145,11 @@ async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::
         Command::Queues(args) => queues::run(&config, args).await?,
         Command::DeadLetters(command) => {
             if !dead_letters::run(&config, command).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Template(command) => {
+            if !template::run(&config, command).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }

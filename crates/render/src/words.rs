@@ -58,14 +58,21 @@ fn attempt(
 }
 
 fn phrase(value: &Value, words: &str, otherwise: Option<&str>) -> Result<String, Error> {
-    if !words.contains(GAP) {
+    let Some((before, after)) = words.split_once(GAP) else {
         let detail = format!("phrase: `{GAP}` says where the value goes, and is missing");
         return Err(Error::new(ErrorKind::InvalidOperation, detail));
-    }
-    Ok(match text(value) {
-        Some(text) => words.replacen(GAP, &text, 1),
-        None => otherwise.unwrap_or_default().to_owned(),
-    })
+    };
+    let Some(text) = text(value) else {
+        return Ok(otherwise.unwrap_or_default().to_owned());
+    };
+    // A Russian date ends with the stop of its `г.`, and so may a name or an Arabic currency, before
+    // a mark of direction: it ends the sentence too.
+    let is_mark = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}');
+    let after = match after.strip_prefix('.') {
+        Some(rest) if text.trim_end_matches(is_mark).ends_with('.') => rest,
+        _ => after,
+    };
+    Ok(format!("{before}{text}{after}"))
 }
 
 fn either(values: Rest<Value>) -> Value {
@@ -207,6 +214,7 @@ mod tests {
             "(5 a b)"
         );
         assert_eq!(text_of("{{ list | phrase('…') }}"), "x 2");
+        assert_eq!(text_of("{{ 'Inc.' | phrase('To ….') }}"), "To Inc.");
         assert!(shown("x.txt", "{{ n | phrase(' for') }}").is_err());
     }
 

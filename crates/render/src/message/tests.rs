@@ -183,7 +183,7 @@ fn the_plain_template_shows_the_senders_words_or_else_the_payload() {
         shown(&json!({"user_id": "u1", "net_amount": 5, "ok": true, "items": [1]})),
         (
             "Netting cycle done".to_owned(),
-            "Net amount: 5\nOk: True".to_owned()
+            "Net amount: 5\nOk: yes".to_owned()
         )
     );
 }

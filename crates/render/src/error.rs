@@ -85,6 +85,15 @@ pub enum RenderError {
         source: minijinja::Error,
     },
 
+    /// The HTML of a mail cannot be made a mail: it is too deep, too large, or no HTML for mails.
+    #[error("template `{place}` renders to HTML that {detail}")]
+    Html {
+        place: String,
+        /// The field as a JSON pointer into the template's body.
+        pointer: String,
+        detail: String,
+    },
+
     /// The message grew beyond the limit.
     #[error("template `{place}` renders to more than {bytes_max} bytes")]
     TooLarge {
@@ -110,6 +119,9 @@ impl RenderError {
                 line: Some(*line),
                 detail: detail(source),
             },
+            Self::Html {
+                pointer, detail, ..
+            } => TemplateIssue::new(pointer.clone(), format!("renders to HTML that {detail}")),
             Self::TooLarge {
                 pointer, bytes_max, ..
             } => TemplateIssue::new(

@@ -2,9 +2,11 @@
 
 mod burial;
 mod deliver;
+mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -64,7 +66,9 @@ fn to_send(channel: Channel) -> ToDeliver {
         created_at: now(),
         expires_at: None,
         is_test: false,
+        wishes: None,
         is_sole: true,
+        is_rendered: true,
         message: Some(Message {
             subject: None,
             body: "Hi".into(),
@@ -72,6 +76,7 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 
@@ -87,6 +92,7 @@ fn to_render(channel: Channel) -> ToRender {
         category: None,
         kind: "notification".into(),
         template: None,
+        template_version: None,
         locale: None,
         subject: None,
         content: None,
@@ -98,6 +104,7 @@ fn to_render(channel: Channel) -> ToRender {
         is_test: false,
         wishes: None,
         is_sole: true,
+        digest: None,
     }
 }
 

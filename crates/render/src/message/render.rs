@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use crate::builtin::plain;
 use crate::compile::{Entry, Node, Section};
-use crate::language::Speech;
+use crate::html::{self, Frame};
+use crate::language::{Speech, dir};
 use crate::section::{DONORS, Shape};
 use crate::template::{Language, Template};
 use crate::vars::Facts;
-use crate::{RenderError, Vars};
+use crate::{Brand, RenderError, Vars};
 
 /// Most bytes of one message, all its parts together. Above what any provider takes.
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -68,6 +69,7 @@ struct Rendering<'a> {
     engine: &'a Environment<'static>,
     chain: Vec<&'a Language>,
     facts: Facts,
+    brand: &'a Brand,
     locale: &'a str,
     timezone: Option<&'a str>,
     /// The language of the scope, and the scope: most messages are in one.
@@ -99,6 +101,7 @@ impl<'a> Rendering<'a> {
             engine: &template.engine,
             chain: template.chain(vars.locale),
             facts: vars.to_facts(template.needs),
+            brand: vars.brand,
             locale: vars.locale,
             timezone: vars.user.timezone,
             scope: None,
@@ -127,7 +130,13 @@ impl<'a> Rendering<'a> {
         let own_body = self.find(channel, |it| it.body.as_ref());
         let mut body = self.text(own_body)?;
         let own_html = self.find(channel, |it| it.body_html.as_ref());
-        let body_html = self.text(own_html)?;
+        let fragment = self.text(own_html)?;
+        if body.is_none()
+            && let Some((html, entry)) = fragment.as_deref().zip(own_html)
+        {
+            let text = html::to_text(html);
+            body = Some(text.map_err(|detail| entry.part.html_error(detail))?);
+        }
 
         if body.is_none()
             && let Some((lent_subject, words)) = self.lent(channel)
@@ -142,9 +151,10 @@ impl<'a> Rendering<'a> {
             subject = Some(said.unwrap_or(self.template.name()).to_owned());
         }
         let subject = subject.map(one_line);
-        if body.is_none() && body_html.is_some() {
-            body.clone_from(&subject);
-        }
+        let body_html = match fragment.as_deref().zip(own_html) {
+            Some((fragment, entry)) => Some(self.mail(fragment, entry, subject.as_deref())?),
+            None => None,
+        };
         let body = body.map(|body| match channel {
             Channel::Sms | Channel::Voice => plain_spaces(body),
             _ => body,
@@ -170,6 +180,28 @@ impl<'a> Rendering<'a> {
             },
             locale: language.tag.clone(),
         }
+    }
+
+    /// The whole HTML of a mail around what its template has written.
+    fn mail(
+        &self,
+        fragment: &str,
+        entry: Found<'a, Entry>,
+        subject: Option<&str>,
+    ) -> Result<String, RenderError> {
+        let tag = self.tag(entry.level);
+        let frame = Frame {
+            tag,
+            dir: dir(tag),
+            title: subject.unwrap_or_default(),
+            brand: self.brand,
+        };
+        let html = html::finish(fragment, frame);
+        let html = html.map_err(|detail| entry.part.html_error(detail))?;
+        if html.len() > MESSAGE_BYTES_MAX {
+            return Err(entry.part.too_large());
+        }
+        Ok(html)
     }
 
     /// The nearest language's part of a channel's section.
@@ -227,11 +259,7 @@ impl<'a> Rendering<'a> {
         match compiled.render_captured_to(scope, &mut output) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WriteFailure => {
-                return Err(RenderError::TooLarge {
-                    place: part.name.clone(),
-                    pointer: part.pointer.clone(),
-                    bytes_max: MESSAGE_BYTES_MAX,
-                });
+                return Err(part.too_large());
             }
             Err(error) => return Err(failed(error)),
         }
@@ -246,15 +274,20 @@ impl<'a> Rendering<'a> {
         Ok(text)
     }
 
-    /// The variables of a text in the language at `level` of the chain.
-    fn scope(&mut self, level: usize) -> minijinja::Value {
+    /// The language that a text at `level` of the chain is spoken in.
+    fn tag(&self, level: usize) -> &'a str {
         // A reader of `en-GB` who gets `en` gets the dates of `en-GB`.
         let text = self.chain[level].tag.as_str();
-        let tag = if is_same_language(text, self.locale) {
+        if is_same_language(text, self.locale) {
             self.locale
         } else {
             text
-        };
+        }
+    }
+
+    /// The variables of a text at `level` of the chain.
+    fn scope(&mut self, level: usize) -> minijinja::Value {
+        let tag = self.tag(level);
         match &self.scope {
             Some((of, scope)) if *of == tag => scope.clone(),
             _ => {
@@ -273,13 +306,32 @@ impl<'a> Rendering<'a> {
             .filter(|&donor| donor != channel)
             .find_map(|donor| {
                 let subject = self.find(donor, |it| it.subject.as_ref());
-                let words = if is_short && donor == Channel::Email {
-                    subject
-                } else {
-                    self.find(donor, |it| it.body.as_ref())
+                let body = self.find(donor, |it| it.body.as_ref());
+                let words = match donor {
+                    Channel::Email if is_short => subject,
+                    Channel::Email => body.or(subject),
+                    _ => body,
                 };
                 Some((subject, words?))
             })
+    }
+}
+
+impl Entry {
+    fn too_large(&self) -> RenderError {
+        RenderError::TooLarge {
+            place: self.name.clone(),
+            pointer: self.pointer.clone(),
+            bytes_max: MESSAGE_BYTES_MAX,
+        }
+    }
+
+    fn html_error(&self, detail: String) -> RenderError {
+        RenderError::Html {
+            place: self.name.clone(),
+            pointer: self.pointer.clone(),
+            detail,
+        }
     }
 }
 

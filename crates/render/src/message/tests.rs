@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use super::{Rendered, literal};
 use crate::file::Source;
 use crate::section::Shape;
-use crate::{Brand, EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
+use crate::{
+    Brand, EventVars, Gathered, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars,
+};
 
 /// Renders with `data` as the payload of an event of type `kind`.
 fn render_event(
@@ -44,7 +46,7 @@ fn render_digest(
     templates: &Templates,
     template: &str,
     channel: Channel,
-    items: Option<&[Value]>,
+    items: Option<Gathered<'_>>,
 ) -> Result<Message, RenderError> {
     render_any(templates, template, channel, |vars| Vars { items, ..vars })
         .map(|rendered| rendered.message)
@@ -205,10 +207,8 @@ fn html_is_escaped_and_text_is_not() {
     .unwrap();
 
     assert_eq!(message.body, "<Ada & Co>");
-    assert_eq!(
-        message.body_html.as_deref(),
-        Some("<b>&lt;Ada &amp; Co&gt;</b>")
-    );
+    let html = message.body_html.unwrap();
+    assert!(html.contains("<b>&lt;Ada &amp; Co&gt;</b>"), "{html}");
 }
 
 #[test]
@@ -403,6 +403,59 @@ fn each_field_is_taken_from_the_nearest_language_that_has_it() {
 }
 
 #[test]
+fn a_mail_of_html_alone_gets_a_text_and_stands_in_the_layout_of_its_language() {
+    let templates = compile(
+        "name: x\nchannels:\n  email: {subject: 'A & B', body_html: '<p>Hi {{ brand.name }}</p>'}\n\
+         translations:\n  ar:\n    email: {body_html: '<p>ar</p>'}\n",
+    );
+
+    let english = render_in(&templates, "x", Channel::Email, "en-GB")
+        .unwrap()
+        .message;
+    let arabic = render_in(&templates, "x", Channel::Email, "ar-EG")
+        .unwrap()
+        .message;
+    let german = render_in(&templates, "x", Channel::Email, "de")
+        .unwrap()
+        .message;
+
+    assert_eq!(
+        (english.body.as_str(), arabic.body.as_str()),
+        ("Hi Postrider", "ar")
+    );
+    let (english, arabic) = (english.body_html.unwrap(), arabic.body_html.unwrap());
+    assert!(
+        english.contains("<html lang=\"en-GB\" dir=\"ltr\">"),
+        "{english}"
+    );
+    assert!(english.contains("<title>A &amp; B</title>"), "{english}");
+    assert!(
+        arabic.contains("<html lang=\"ar-EG\" dir=\"rtl\">"),
+        "{arabic}"
+    );
+    assert!(
+        german
+            .body_html
+            .unwrap()
+            .contains("<html lang=\"en\" dir=\"ltr\">")
+    );
+}
+
+#[test]
+fn html_that_no_parser_should_see_is_refused_with_its_place() {
+    let deep = compile(
+        "name: x\nchannels:\n  email: {subject: s, body_html: \"{% for n in range(1000) %}<div>{% endfor \
+         %}\"}\n",
+    );
+
+    let error = render_in(&deep, "x", Channel::Email, "en").unwrap_err();
+    assert_eq!(
+        error.to_issue().to_string(),
+        "/channels/email/body_html: renders to HTML that is nested deeper than 200 elements"
+    );
+}
+
+#[test]
 fn a_digest_sees_its_items_and_at_top_level_the_last() {
     let templates = compile(
         "name: x\nchannels:\n  sms:\n    body: '{{ count }} {{ first.n }} {{ last.n }} {{ n }}{% for item \
@@ -414,8 +467,17 @@ fn a_digest_sees_its_items_and_at_top_level_the_last() {
         json!({"n": 3}),
     ];
 
-    let digest = render_digest(&templates, "x", Channel::Sms, Some(&items)).unwrap();
+    let digest = render_digest(&templates, "x", Channel::Sms, Some(Gathered::all(&items))).unwrap();
     assert_eq!(digest.body, "3 1 3 3 1 2 3");
+
+    let last = json!({"n": 5000});
+    let shown_in_part = Gathered {
+        items: &items,
+        count: 5000,
+        last: Some(&last),
+    };
+    let digest = render_digest(&templates, "x", Channel::Sms, Some(shown_in_part)).unwrap();
+    assert_eq!(digest.body, "5000 1 5000 5000 1 2 3");
 
     let single = render_digest(&templates, "x", Channel::Sms, None).unwrap_err();
     assert!(

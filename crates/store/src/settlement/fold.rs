@@ -12,6 +12,7 @@ use domain::{
 use uuid::Uuid;
 
 use super::count::Facts;
+use super::digests::Wanted;
 use crate::effect::{
     DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
 };
@@ -26,6 +27,7 @@ pub(super) struct Sorted<'a> {
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) digests: Wanted<'a>,
     pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
@@ -130,6 +132,12 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::DigestJoined(join) => sorted.digests.joins.push(join),
+                Effect::DigestClosed(close) => sorted.digests.closings.push(close),
+                Effect::DigestTold {
+                    id,
+                    notification_id,
+                } => sorted.digests.told.push((*id, *notification_id)),
                 Effect::ReplayEnded {
                     replay_id,
                     state,

@@ -45,7 +45,9 @@ pub(super) async fn routed(
         where notification.id = routed.id
           and notification.status = 'pending'
         returning notification.id, notification.tenant_id, notification.priority,
-                  notification.is_test
+                  notification.is_test,
+                  notification.rule_id || '/' || notification.action || '/'
+                      || notification.variant as side
         "#,
         &ids,
         &statuses as &[&str],
@@ -60,7 +62,7 @@ pub(super) async fn routed(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -307,7 +309,9 @@ pub(super) async fn lock_notifications(
     let rows = sqlx::query!(
         r#"
         select notification.id, notification.tenant_id, notification.priority,
-               notification.is_test
+               notification.is_test,
+               notification.rule_id || '/' || notification.action || '/'
+                   || notification.variant as side
         from unnest($1::uuid[]) as shared (id)
         join notifications as notification on notification.id = shared.id
         order by notification.id
@@ -321,7 +325,7 @@ pub(super) async fn lock_notifications(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -336,7 +340,9 @@ pub(super) async fn facts(
     let rows = sqlx::query!(
         r#"
         select notification.id, notification.tenant_id, notification.priority,
-               notification.is_test
+               notification.is_test,
+               notification.rule_id || '/' || notification.action || '/'
+                   || notification.variant as side
         from unnest($1::uuid[]) as wanted (id)
         join notifications as notification on notification.id = wanted.id
         "#,
@@ -348,7 +354,7 @@ pub(super) async fn facts(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -408,7 +414,9 @@ pub(super) async fn notification_statuses(
         where notification.id = summed.id
           and notification.status <> summed.status
         returning notification.id, notification.tenant_id, notification.priority,
-                  notification.is_test
+                  notification.is_test,
+                  notification.rule_id || '/' || notification.action || '/'
+                      || notification.variant as side
         "#,
         &ids,
         &words as &[&str],
@@ -420,7 +428,7 @@ pub(super) async fn notification_statuses(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()

@@ -21,6 +21,8 @@ use std::fmt::Write;
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, State, Value};
 
+use crate::work;
+
 /// Where a phrase puts its value.
 const GAP: &str = "…";
 
@@ -57,12 +59,17 @@ fn attempt(
     }
 }
 
-fn phrase(value: &Value, words: &str, otherwise: Option<&str>) -> Result<String, Error> {
+fn phrase(
+    state: &State<'_, '_>,
+    value: &Value,
+    words: &str,
+    otherwise: Option<&str>,
+) -> Result<String, Error> {
     let Some((before, after)) = words.split_once(GAP) else {
         let detail = format!("phrase: `{GAP}` says where the value goes, and is missing");
         return Err(Error::new(ErrorKind::InvalidOperation, detail));
     };
-    let Some(text) = text(value) else {
+    let Some(text) = text(state, value)? else {
         return Ok(otherwise.unwrap_or_default().to_owned());
     };
     // A Russian date ends with the stop of its `г.`, and so may a name or an Arabic currency, before
@@ -72,6 +79,7 @@ fn phrase(value: &Value, words: &str, otherwise: Option<&str>) -> Result<String,
         Some(rest) if text.trim_end_matches(is_mark).ends_with('.') => rest,
         _ => after,
     };
+    work::check_text(words.len() + text.len())?;
     Ok(format!("{before}{text}{after}"))
 }
 
@@ -80,10 +88,12 @@ fn either(values: Rest<Value>) -> Value {
     found.unwrap_or_else(|| Value::from(""))
 }
 
-fn link(value: &Value) -> String {
-    let text = said(value).map(|value| value.to_string());
-    text.filter(|it| it.starts_with("https://") || it.starts_with("http://"))
-        .unwrap_or_default()
+fn link(value: &Value) -> Value {
+    let is_link = |text: &str| text.starts_with("https://") || text.starts_with("http://");
+    match value.as_str() {
+        Some(text) if is_link(text) => value.clone(),
+        _ => Value::from(""),
+    }
 }
 
 fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
@@ -92,9 +102,14 @@ fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
         return Err(Error::new(ErrorKind::InvalidOperation, detail));
     }
     let mut rows = Vec::new();
+    let mut bytes = 0;
     for label in value.try_iter()? {
-        if let Some(text) = text(&value.get_item(&label)?) {
-            rows.push((label.to_string(), text));
+        if let Some(text) = text(state, &value.get_item(&label)?)? {
+            let label = label.to_string();
+            // Escaped, a text is at most six times as long.
+            bytes += 6 * (label.len() + text.len());
+            work::check_text(bytes)?;
+            rows.push((label, text));
         }
     }
     if !matches!(state.auto_escape(), AutoEscape::Html) {
@@ -121,7 +136,7 @@ fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
         } else {
             format_args!("<tr><th align=\"{side}\">{label}</th><td>{text}</td></tr>\n")
         };
-        html.write_fmt(row).map_err(Error::from)?;
+        html.write_fmt(row)?;
     }
     html.push_str("</table>");
     Ok(Value::from_safe_string(html))
@@ -139,17 +154,22 @@ fn said(value: &Value) -> Option<Value> {
     }
 }
 
-/// The text of a value, or of those in a list.
-fn text(value: &Value) -> Option<String> {
+/// The text of a value, or of those in a list. What is copied counts as work of the message.
+fn text(state: &State<'_, '_>, value: &Value) -> Result<Option<String>, Error> {
+    work::charge(state, value)?;
     if value.kind() != ValueKind::Seq {
-        return said(value).map(|value| value.to_string());
+        return Ok(said(value).map(|value| value.to_string()));
     }
-    let items = value.try_iter().ok()?;
-    let parts: Vec<_> = items
-        .filter_map(|item| said(&item))
-        .map(|item| item.to_string())
-        .collect();
-    (!parts.is_empty()).then(|| parts.join(" "))
+    let mut all = String::new();
+    for item in value.try_iter()? {
+        let Some(item) = said(&item) else { continue };
+        work::charge(state, &item)?;
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        write!(all, "{item}")?;
+    }
+    Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
 #[cfg(test)]

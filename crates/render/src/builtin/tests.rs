@@ -98,12 +98,15 @@ fn without_tags(html: &str) -> String {
     for c in html.chars() {
         match c {
             '<' => is_tag = true,
-            '>' => is_tag = false,
+            '>' => {
+                is_tag = false;
+                text.push(' ');
+            }
             c if !is_tag => text.push(c),
             _ => {}
         }
     }
-    text
+    text.replace("&nbsp;", " ").replace("&amp;", "&")
 }
 
 fn is_cyrillic(c: char) -> bool {

@@ -26,6 +26,9 @@ use crate::work;
 /// Where a phrase puts its value.
 const GAP: &str = "…";
 
+/// Longest address that is shown as a link, in bytes: what browsers have long agreed on.
+const LINK_BYTES_MAX: usize = 2048;
+
 /// Adds the words to a template's engine.
 pub(crate) fn install(engine: &mut Environment<'static>) {
     engine.add_filter("try", attempt);
@@ -89,11 +92,17 @@ fn either(values: Rest<Value>) -> Value {
 }
 
 fn link(value: &Value) -> Value {
-    let is_link = |text: &str| text.starts_with("https://") || text.starts_with("http://");
     match value.as_str() {
         Some(text) if is_link(text) => value.clone(),
         _ => Value::from(""),
     }
+}
+
+/// Whether a browser opens it, and it cannot end the mark-up around it: Slack writes `<link|words>`.
+fn is_link(text: &str) -> bool {
+    let opens = text.starts_with("https://") || text.starts_with("http://");
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>|\"".contains(c);
+    opens && text.len() <= LINK_BYTES_MAX && text.chars().all(is_plain)
 }
 
 fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
@@ -186,7 +195,7 @@ mod tests {
         let payload = json!({
             "n": 5, "zero": 0, "word": "a b", "odd": {"x": [1]}, "blank": " ", "none": null,
             "list": ["x", null, 2, [3]], "page": "https://example.com/?a=1&b=2", "dir": "rtl",
-            "script": "javascript:alert(1)",
+            "script": "javascript:alert(1)", "label": "https://example.com|bank.example",
         });
         engine
             .get_template(target)?
@@ -270,9 +279,12 @@ mod tests {
     #[test]
     fn only_the_address_of_a_page_is_a_link() {
         assert_eq!(text_of("{{ page | link }}"), "https://example.com/?a=1&b=2");
-        assert_eq!(
-            text_of("[{{ script | link }}{{ n | link }}{{ missing | link }}]"),
-            "[]"
-        );
+        for other in ["script", "label", "n", "missing", "word"] {
+            assert_eq!(
+                text_of(&format!("[{{{{ {other} | link }}}}]")),
+                "[]",
+                "{other}"
+            );
+        }
     }
 }

@@ -28,10 +28,13 @@ mod path;
 mod preferences;
 pub(crate) mod query;
 mod queues;
+mod quiet_hours;
 mod replays;
 mod roles;
+mod rules;
 mod stats;
 mod submit;
+mod templates;
 pub mod token;
 mod topics;
 mod users;
@@ -84,9 +87,12 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(queues::routes())
         .merge(keys::routes())
         .merge(preferences::routes())
+        .merge(quiet_hours::routes())
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rules::routes())
+        .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())
         .merge(health::routes())

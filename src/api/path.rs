@@ -7,6 +7,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::request::Parts;
 use domain::UserId;
+use store::rules::RuleRef;
+use store::templates::TemplateRef;
 use store::topics::TopicRef;
 
 use crate::api::error::ApiError;
@@ -38,6 +40,32 @@ impl FromRequestParts<App> for TopicPath {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let text = name(parts, app, "id").await?;
         Ok(Self(TopicRef::parse(&text)))
+    }
+}
+
+/// The template that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TemplatePath(pub(super) TemplateRef);
+
+impl FromRequestParts<App> for TemplatePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = name(parts, app, "id").await?;
+        Ok(Self(TemplateRef::parse(&text)))
+    }
+}
+
+/// The rule that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RulePath(pub(super) RuleRef);
+
+impl FromRequestParts<App> for RulePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = name(parts, app, "id").await?;
+        Ok(Self(RuleRef::parse(&text)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every step knows of the delivery it works on, and the ends a delivery can meet in any step.
 //!
-//! `render`, `deliver` and `retry` load different rows; what they have in common is
+//! `render`, `deliver`, `retry` and `quiet_hours` load different rows; what they have in common is
 //! [`DeliveryFacts`], so that "expired" and "failed" are the same change wherever they happen.
 
 use chrono::{DateTime, Utc};
@@ -8,6 +8,9 @@ use domain::{Channel, DeliveryId, NotificationId, Priority, Status, TenantId, Tr
 use queue::{Job, JobId, NewJob, Outcome};
 use store::Effect;
 use store::effect::DeliveryMove;
+
+/// The dead letter's word for a text message or a call of which nobody knows whether it went out.
+pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 
 /// A delivery in the middle of its way.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +84,15 @@ impl DeliveryFacts<'_> {
         Outcome::buried(reason, error)
             .with(Effect::DeliveryMoved(moved))
             .with(self.traced(now, TraceStep::new(step, reason, error)))
+    }
+
+    /// A decision that names its channel, for the notification's trace.
+    pub(crate) fn decided(&self, at: DateTime<Utc>, step: TraceStep) -> Effect {
+        Effect::Traced {
+            subject_id: self.notification_id.as_uuid(),
+            at,
+            steps: vec![step],
+        }
     }
 
     pub(crate) fn traced(&self, at: DateTime<Utc>, step: TraceStep) -> Effect {

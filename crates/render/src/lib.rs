@@ -45,6 +45,7 @@ mod section;
 mod template;
 mod templates;
 mod vars;
+mod words;
 mod work;
 
 pub use body::{Fields, TemplateBody};
@@ -54,4 +55,4 @@ pub use file::Source;
 pub use message::{Rendered, literal};
 pub use template::{DEFAULT_LOCALE, Outline, Template};
 pub use templates::{PLAIN, Templates, canonical_name};
-pub use vars::{EventVars, NotificationVars, UserVars, Vars};
+pub use vars::{EventVars, Gathered, NotificationVars, UserVars, Vars};

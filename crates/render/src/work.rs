@@ -131,7 +131,8 @@ fn bounded(state: &mut State<'_, '_>, filter: &Value, args: &[Value]) -> Result<
     Ok(made)
 }
 
-fn check_text(bytes: usize) -> Result<(), Error> {
+/// Refuses a text of so many bytes before it is made.
+pub(crate) fn check_text(bytes: usize) -> Result<(), Error> {
     if bytes <= TEXT_BYTES_MAX {
         return Ok(());
     }

@@ -5,8 +5,9 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    AttemptStatus, Channel, DeliveryId, EventId, Message, NotificationId, Priority, ReplayId,
-    ReplayState, RuleId, Status, TenantId, TraceStep, UserId,
+    AttemptStatus, Channel, DeliveryId, DigestId, DigestKey, EventId, Message, NotificationId,
+    Priority, ReplayId, ReplayState, RuleId, Severity, Status, Telling, TenantId, TraceStep,
+    UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -30,6 +31,9 @@ pub enum Effect {
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),
+    /// Inserts a delivery that stands in for one that failed, unless it is there: two that fail at
+    /// once may name the same. Raises the notification's count.
+    DeliveryAdded(Box<NewDelivery>),
     /// Stores the rendered message and names the job that will send it.
     DeliveryRendered {
         id: DeliveryId,
@@ -51,6 +55,16 @@ pub enum Effect {
         subject_id: Uuid,
         at: DateTime<Utc>,
         steps: Vec<TraceStep>,
+    },
+    /// Adds an item to the open digest of its key, or opens one with it.
+    DigestJoined(Box<DigestJoin>),
+    /// Closes a digest, unless it has closed.
+    DigestClosed(Box<DigestClose>),
+    /// Marks a closed digest as told by a notification that this settlement plans.
+    DigestTold {
+        id: DigestId,
+        /// `None` if nothing was left to be told.
+        notification_id: Option<NotificationId>,
     },
     /// Ends a replay whose job has become a dead letter, or was cancelled.
     ReplayEnded {
@@ -102,7 +116,7 @@ pub struct Decided {
     /// The version of the template it is told in; 0 ships with the binary.
     pub template_version: Option<u32>,
     /// The digest that it tells.
-    pub digest_id: Option<Uuid>,
+    pub digest_id: Option<DigestId>,
 }
 
 /// A row of `deliveries`, before rendering.
@@ -122,6 +136,36 @@ pub struct NewDelivery {
     /// The open job that works on it.
     pub job_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
+}
+
+/// An item that joins a digest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DigestJoin {
+    pub key: DigestKey,
+    /// The event; or the delivery that quiet hours hold back.
+    pub source_id: Uuid,
+    /// Whose trace says so: the event's, or the delivery's notification's.
+    pub subject_id: Uuid,
+    /// The id of the digest, should this open one. A new one for every join.
+    pub digest_id: DigestId,
+    /// When the digest closes, should this open it.
+    pub closes_at: DateTime<Utc>,
+    /// So many items close it, should this open it. `None` leaves that to the window.
+    pub size_max: Option<u32>,
+    pub priority: Priority,
+    pub severity: Option<Severity>,
+    /// How the digest is told, should this open it.
+    pub telling: Telling,
+    pub at: DateTime<Utc>,
+}
+
+/// A digest whose window has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestClose {
+    pub digest_id: DigestId,
+    /// Digests are locked in the order of their keys.
+    pub key: DigestKey,
+    pub at: DateTime<Utc>,
 }
 
 /// A change of a delivery's status.

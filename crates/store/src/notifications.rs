@@ -1,7 +1,9 @@
 //! Notifications: the decision to tell one user something.
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, EventId, NotificationId, Priority, RuleId, Status, TenantId, UserId};
+use domain::{
+    Channel, DigestId, EventId, NotificationId, Priority, RuleId, Status, TenantId, UserId,
+};
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -135,7 +137,9 @@ pub(crate) async fn insert_rows(
     let versions: Vec<_> = decided()
         .map(|it| it.template_version.map(|version| version as i32))
         .collect();
-    let digests: Vec<_> = decided().map(|it| it.digest_id).collect();
+    let digests: Vec<_> = decided()
+        .map(|it| it.digest_id.map(DigestId::as_uuid))
+        .collect();
     // `unnest` would flatten an array of arrays, so channels travel as one text per row.
     sqlx::query!(
         r#"
@@ -280,7 +284,7 @@ impl TryFrom<Row> for Notification {
             variant: row.variant,
             fallback: fallback.iter().map(channel).collect::<Result<_, _>>()?,
             template_version: row.template_version.map(|version| version as u32),
-            digest_id: row.digest_id,
+            digest_id: row.digest_id.map(DigestId::from),
         };
         Ok(Self {
             decided,

@@ -10,6 +10,8 @@ pub(super) mod bodies;
 pub(super) mod people;
 pub(super) mod problems;
 pub(super) mod reader;
+pub(super) mod rules;
+pub(super) mod templates;
 pub(super) mod words;
 
 use axum::response::IntoResponse;

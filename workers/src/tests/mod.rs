@@ -2,9 +2,12 @@
 
 mod burial;
 mod deliver;
+mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod stand_in;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -49,6 +52,7 @@ fn uncertain_lease() -> LeaseInfo {
 
 fn to_send(channel: Channel) -> ToDeliver {
     ToDeliver {
+        understudy: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),
@@ -64,7 +68,9 @@ fn to_send(channel: Channel) -> ToDeliver {
         created_at: now(),
         expires_at: None,
         is_test: false,
+        wishes: None,
         is_sole: true,
+        is_rendered: true,
         message: Some(Message {
             subject: None,
             body: "Hi".into(),
@@ -72,11 +78,13 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 
 fn to_render(channel: Channel) -> ToRender {
     ToRender {
+        job_id: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),
@@ -87,6 +95,7 @@ fn to_render(channel: Channel) -> ToRender {
         category: None,
         kind: "notification".into(),
         template: None,
+        template_version: None,
         locale: None,
         subject: None,
         content: None,
@@ -98,6 +107,7 @@ fn to_render(channel: Channel) -> ToRender {
         is_test: false,
         wishes: None,
         is_sole: true,
+        digest: None,
     }
 }
 

@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use super::{Rendered, literal};
 use crate::file::Source;
 use crate::section::Shape;
-use crate::{Brand, EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
+use crate::{
+    Brand, EventVars, Gathered, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars,
+};
 
 /// Renders with `data` as the payload of an event of type `kind`.
 fn render_event(
@@ -44,7 +46,7 @@ fn render_digest(
     templates: &Templates,
     template: &str,
     channel: Channel,
-    items: Option<&[Value]>,
+    items: Option<Gathered<'_>>,
 ) -> Result<Message, RenderError> {
     render_any(templates, template, channel, |vars| Vars { items, ..vars })
         .map(|rendered| rendered.message)
@@ -183,7 +185,7 @@ fn the_plain_template_shows_the_senders_words_or_else_the_payload() {
         shown(&json!({"user_id": "u1", "net_amount": 5, "ok": true, "items": [1]})),
         (
             "Netting cycle done".to_owned(),
-            "Net amount: 5\nOk: True".to_owned()
+            "Net amount: 5\nOk: yes".to_owned()
         )
     );
 }
@@ -542,8 +544,17 @@ fn a_digest_sees_its_items_and_at_top_level_the_last() {
         json!({"n": 3}),
     ];
 
-    let digest = render_digest(&templates, "x", Channel::Sms, Some(&items)).unwrap();
+    let digest = render_digest(&templates, "x", Channel::Sms, Some(Gathered::all(&items))).unwrap();
     assert_eq!(digest.body, "3 1 3 3 1 2 3");
+
+    let last = json!({"n": 5000});
+    let shown_in_part = Gathered {
+        items: &items,
+        count: 5000,
+        last: Some(&last),
+    };
+    let digest = render_digest(&templates, "x", Channel::Sms, Some(shown_in_part)).unwrap();
+    assert_eq!(digest.body, "5000 1 5000 5000 1 2 3");
 
     let single = render_digest(&templates, "x", Channel::Sms, None).unwrap_err();
     assert!(

@@ -12,6 +12,7 @@ use domain::{
 use uuid::Uuid;
 
 use super::count::Facts;
+use super::digests::Wanted;
 use crate::effect::{
     DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
 };
@@ -21,11 +22,14 @@ use crate::effect::{
 pub(super) struct Sorted<'a> {
     pub(super) notifications: Vec<&'a NewNotification>,
     pub(super) deliveries: Vec<&'a NewDelivery>,
+    /// Stand-ins, which may be there.
+    pub(super) added: Vec<&'a NewDelivery>,
     pub(super) routed: Vec<Routed<'a>>,
     pub(super) rendered: Vec<Rendered<'a>>,
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) digests: Wanted<'a>,
     pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
@@ -100,6 +104,7 @@ impl<'a> Sorted<'a> {
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),
+                Effect::DeliveryAdded(added) => sorted.added.push(added),
                 Effect::DeliveryRendered {
                     id,
                     message,
@@ -130,6 +135,12 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::DigestJoined(join) => sorted.digests.joins.push(join),
+                Effect::DigestClosed(close) => sorted.digests.closings.push(close),
+                Effect::DigestTold {
+                    id,
+                    notification_id,
+                } => sorted.digests.told.push((*id, *notification_id)),
                 Effect::ReplayEnded {
                     replay_id,
                     state,

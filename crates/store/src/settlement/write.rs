@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::count::{self, Facts};
 use super::fold::{DeliveryRow, Rendered, Routed};
 use crate::deliveries::earliest_delivery;
-use crate::effect::InboxArrival;
+use crate::effect::{InboxArrival, NewDelivery};
 
 /// Moves direct sends that are still open to what routing decided; answers those.
 pub(super) async fn routed(
@@ -45,7 +45,9 @@ pub(super) async fn routed(
         where notification.id = routed.id
           and notification.status = 'pending'
         returning notification.id, notification.tenant_id, notification.priority,
-                  notification.is_test
+                  notification.is_test,
+                  notification.rule_id || '/' || notification.action || '/'
+                      || notification.variant as side
         "#,
         &ids,
         &statuses as &[&str],
@@ -60,7 +62,7 @@ pub(super) async fn routed(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -307,7 +309,9 @@ pub(super) async fn lock_notifications(
     let rows = sqlx::query!(
         r#"
         select notification.id, notification.tenant_id, notification.priority,
-               notification.is_test
+               notification.is_test,
+               notification.rule_id || '/' || notification.action || '/'
+                   || notification.variant as side
         from unnest($1::uuid[]) as shared (id)
         join notifications as notification on notification.id = shared.id
         order by notification.id
@@ -321,7 +325,7 @@ pub(super) async fn lock_notifications(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -336,7 +340,9 @@ pub(super) async fn facts(
     let rows = sqlx::query!(
         r#"
         select notification.id, notification.tenant_id, notification.priority,
-               notification.is_test
+               notification.is_test,
+               notification.rule_id || '/' || notification.action || '/'
+                   || notification.variant as side
         from unnest($1::uuid[]) as wanted (id)
         join notifications as notification on notification.id = wanted.id
         "#,
@@ -348,10 +354,40 @@ pub(super) async fn facts(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
+}
+
+/// Raises the counts of notifications that have got stand-ins. They are locked, because the
+/// deliveries that those stand in for have moved.
+pub(super) async fn counted(
+    connection: &mut PgConnection,
+    added: &[&NewDelivery],
+) -> Result<(), sqlx::Error> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut counts: BTreeMap<Uuid, i16> = BTreeMap::new();
+    for row in added {
+        *counts.entry(row.notification_id.as_uuid()).or_default() += 1;
+    }
+    let ids: Vec<_> = counts.keys().copied().collect();
+    let counts: Vec<_> = counts.into_values().collect();
+    sqlx::query!(
+        r#"
+        update notifications as notification
+        set delivery_count = notification.delivery_count + added.count
+        from unnest($1::uuid[], $2::smallint[]) as added (id, count)
+        where notification.id = added.id
+        "#,
+        &ids,
+        &counts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Reads the statuses of all deliveries of some notifications.
@@ -408,7 +444,9 @@ pub(super) async fn notification_statuses(
         where notification.id = summed.id
           and notification.status <> summed.status
         returning notification.id, notification.tenant_id, notification.priority,
-                  notification.is_test
+                  notification.is_test,
+                  notification.rule_id || '/' || notification.action || '/'
+                      || notification.variant as side
         "#,
         &ids,
         &words as &[&str],
@@ -420,7 +458,7 @@ pub(super) async fn notification_statuses(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()

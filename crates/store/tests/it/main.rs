@@ -8,17 +8,21 @@
 
 mod api_keys;
 mod connect;
+mod digests;
 mod erase;
 mod events;
 mod history;
 mod inbox;
 mod kit;
+mod limits;
 mod notifications;
 mod partitions;
 mod people;
 mod plans;
 mod reading;
+mod rules;
 mod settlement;
 mod siblings;
 mod stats;
+mod templates;
 mod topics;

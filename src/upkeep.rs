@@ -1,8 +1,9 @@
 //! Upkeep: what the tables need from time to time, done by one process at a time.
 //!
-//! Months are made ahead and dropped behind, expired keys, old entries of feeds and old replays
-//! removed, counters of rate limits that count nothing any more too, counts folded into hours. Every step is a short transaction of its own under one advisory lock, so any
-//! process may run this, may die in it, and leaves the rest to the next run.
+//! Months are made ahead and dropped behind, expired keys, old entries of feeds, old replays and
+//! idle counters of rate limits removed, counts folded into hours. Every step is a short transaction
+//! of its own under one advisory lock, so any process may run this, may die in it, and leaves the
+//! rest to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference

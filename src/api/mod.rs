@@ -18,6 +18,7 @@ mod json;
 pub(crate) mod jwks;
 pub(crate) mod key_use;
 mod keys;
+mod limits;
 mod marks;
 mod notifications;
 mod once;
@@ -87,6 +88,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(limits::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())
         .merge(health::routes())

@@ -14,3 +14,14 @@ alter table notifications
     add column digest_id        uuid;
 
 alter table deliveries add column template_version integer;
+
+-- Pages of a topic's members in the order of bytes, whatever the database collates by.
+create index topic_members_page_idx on topic_members (topic_id, user_id collate "C");
+
+-- Counts of one side of a rule's test stand beside those of all.
+alter table stats
+    -- `<rule id>/<action>/<variant>`; empty where all are counted.
+    add column side text not null default '',
+    drop constraint stats_pkey,
+    add constraint stats_pkey
+        primary key (tenant_id, bucket, side, channel, priority, status, slot);

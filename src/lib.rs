@@ -26,5 +26,6 @@ pub mod metrics;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+mod templates;
 pub mod up;
 pub mod upkeep;

@@ -1,9 +1,9 @@
 //! Upkeep: what the tables need from time to time, done by one process at a time.
 //!
-//! Months are made ahead and dropped behind, expired keys, old entries of feeds, old replays and
-//! idle counters of rate limits removed, counts folded into hours. Every step is a short transaction
-//! of its own under one advisory lock, so any process may run this, may die in it, and leaves the
-//! rest to the next run.
+//! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, old
+//! versions of templates and counters of rate limits that count nothing any more are removed; counts
+//! are folded into hours. Every step is a short transaction of its own under one advisory lock, so any
+//! process may run this, may die in it, and leaves the rest to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference
@@ -34,6 +34,8 @@ pub struct Keeping {
     pub replays: TimeDelta,
     /// Counts.
     pub stats: TimeDelta,
+    /// Versions of templates that another one followed.
+    pub versions: TimeDelta,
 }
 
 /// Looks after the tables of one installation.
@@ -75,6 +77,7 @@ impl Upkeep {
         self.prune_keys(now).await?;
         self.prune_feeds(now).await?;
         self.prune_replays(now).await?;
+        self.prune_versions(now).await?;
         self.prune_counters(now).await?;
         self.fold_counts(now).await?;
         self.drop_months(now).await
@@ -129,6 +132,18 @@ impl Upkeep {
     async fn prune_counters(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
             let pruned = store::limits::prune_counters(&mut tx, now).await?;
+            tx.commit().await?;
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_versions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        while let Some(mut tx) = self.step().await? {
+            let cutoff = now - self.keeping.versions;
+            let pruned = store::templates::prune_versions(&mut tx, cutoff).await?;
             tx.commit().await?;
             if pruned == 0 {
                 break;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{EventId, Message, NotificationId, ReplayId, ReplayResult, ReplayState};
+use domain::{DigestId, EventId, Message, NotificationId, ReplayId, ReplayResult, ReplayState};
 use queue::JobId;
 use queue::dead_letter::DeadLetter;
 use queue::inspect::QueueDepth;
@@ -92,6 +92,8 @@ pub(super) struct SubjectView {
     event_id: Option<EventId>,
     #[schema(value_type = Option<String>)]
     notification_id: Option<NotificationId>,
+    #[schema(value_type = Option<String>)]
+    digest_id: Option<DigestId>,
     /// With what its providers answered.
     delivery: Option<DeliveryView>,
     /// What is handed to the provider, once rendered.
@@ -103,6 +105,13 @@ impl SubjectView {
     pub(super) fn of_event(id: EventId) -> Self {
         Self {
             event_id: Some(id),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn of_digest(id: DigestId) -> Self {
+        Self {
+            digest_id: Some(id),
             ..Self::default()
         }
     }
@@ -121,6 +130,7 @@ impl SubjectView {
     ) -> Self {
         Self {
             event_id: None,
+            digest_id: None,
             notification_id: Some(notification_id),
             delivery: Some(delivery),
             message,

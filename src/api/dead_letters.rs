@@ -179,6 +179,7 @@ async fn subject(
         Some(Subject::Delivery(id)) => id,
         Some(Subject::Notification(id)) => return Ok(SubjectView::of_notification(id)),
         Some(Subject::Event(id)) => return Ok(SubjectView::of_event(id)),
+        Some(Subject::Digest(id)) => return Ok(SubjectView::of_digest(id)),
         Some(Subject::Replay(_)) | None => return Ok(SubjectView::default()),
     };
     let Some(notification_id) = notification_of(conn, id).await? else {
@@ -198,7 +199,7 @@ async fn notification_of(
     conn: &mut store::Connection,
     id: DeliveryId,
 ) -> Result<Option<domain::NotificationId>, store::StoreError> {
-    let rows = store::prepare::load_for_deliver(conn, &[id]).await?;
+    let rows = store::prepare::load_for_deliver(conn, &[id], None).await?;
     Ok(rows.first().map(|row| row.notification_id))
 }
 

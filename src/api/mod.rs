@@ -33,6 +33,7 @@ mod replays;
 mod roles;
 mod stats;
 mod submit;
+mod templates;
 pub mod token;
 mod topics;
 mod users;
@@ -89,6 +90,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(export::routes())
         .merge(topics::routes())
         .merge(limits::routes())
+        .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())
         .merge(health::routes())

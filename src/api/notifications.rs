@@ -35,6 +35,7 @@ use super::path::path_id;
 use super::query::Query;
 use super::roles::Sender;
 use super::submit;
+use super::templates::named::NamedTemplates;
 use super::view::{DeliveryView, NotificationView, TraceView};
 use crate::app::App;
 use crate::intake::Row;
@@ -90,8 +91,15 @@ async fn submit_one(
     body: PostBody,
     change: impl FnOnce(Row) -> Row,
 ) -> Result<Response<Body>, ApiError> {
-    let row =
-        read(app, &caller.tenant_id, body.value, app.clock.now()).map_err(ApiError::invalid)?;
+    let templates = NamedTemplates::look_up(app, &caller.tenant_id, &body.value).await?;
+    let row = read(
+        app,
+        &caller.tenant_id,
+        &templates,
+        body.value,
+        app.clock.now(),
+    );
+    let row = row.map_err(ApiError::invalid)?;
     hand_in(app, caller, change(row), body.once).await
 }
 
@@ -148,7 +156,8 @@ pub(super) async fn submit_notifications(
     body: PostBody<BATCH_BYTES_MAX>,
 ) -> Result<Response<Body>, ApiError> {
     let now = app.clock.now();
-    let read = |item| read(&app, &caller.tenant_id, item, now);
+    let templates = NamedTemplates::look_up(&app, &caller.tenant_id, &body.value).await?;
+    let read = |item| read(&app, &caller.tenant_id, &templates, item, now);
     hand_in_bulk(&app, &caller, body.value, body.once, read).await
 }
 
@@ -175,23 +184,17 @@ pub(super) async fn hand_in_bulk(
     .await
 }
 
-/// Reads one direct send. A template that does not exist would only fail later, out of sight.
+/// Reads one direct send.
 pub(super) fn read(
     app: &App,
     tenant_id: &TenantId,
+    templates: &NamedTemplates,
     body: Value,
     now: DateTime<Utc>,
 ) -> Result<Row, Vec<FieldError>> {
     let retention = TimeDelta::from_std(app.config.intake.retention).unwrap_or(TimeDelta::MAX);
     let sent = NotificationSubmission::parse(body, now, retention)?;
-    if let Some(template) = &sent.template
-        && app.catalog.latest().templates().find(template).is_none()
-    {
-        return Err(vec![FieldError::new(
-            "/template",
-            "there is no such template",
-        )]);
-    }
+    templates.check(&sent)?;
     Ok(Row::of_notification(
         tenant_id,
         sent,

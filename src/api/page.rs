@@ -128,6 +128,15 @@ impl<T> Page<T> {
         Self { items, next_cursor }
     }
 
+    /// The same for a list in the order of falling numbers, which are the cursor.
+    pub(crate) fn by_number(mut items: Vec<T>, limit: u32, number_of: impl Fn(&T) -> u32) -> Self {
+        let has_more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let last = items.last().filter(|_| has_more);
+        let next_cursor = last.map(|item| number_of(item).to_string());
+        Self { items, next_cursor }
+    }
+
     /// A page whose end the reader knows.
     pub(crate) fn until(items: Vec<T>, next: Option<Uuid>) -> Self {
         Self {

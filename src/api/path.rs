@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::request::Parts;
 use domain::UserId;
+use store::templates::TemplateRef;
 use store::topics::TopicRef;
 
 use crate::api::error::ApiError;
@@ -50,6 +51,19 @@ impl FromRequestParts<App> for LimitPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         name(parts, app, "id").await.map(Self)
+    }
+}
+
+/// The template that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TemplatePath(pub(super) TemplateRef);
+
+impl FromRequestParts<App> for TemplatePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = name(parts, app, "id").await?;
+        Ok(Self(TemplateRef::parse(&text)))
     }
 }
 

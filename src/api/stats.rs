@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Channel, Priority, Role, Status, TenantId};
 use serde::Serialize;
 use store::StoreError;
-use store::stats::{Count, Window};
+use store::stats::{Count, SideCount, Window};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -117,6 +117,20 @@ pub(super) struct StatsView {
     by_priority: BTreeMap<&'static str, CountsView>,
     /// Deliveries by where they have come to.
     by_status: BTreeMap<&'static str, i64>,
+    /// Tests of templates or channels, by rule and action.
+    variants: Vec<VariantView>,
+}
+
+/// One side of a rule's test.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = VariantCounts)]
+pub(super) struct VariantView {
+    rule_id: String,
+    /// Which of the rule's actions, from 0.
+    action: u16,
+    variant: String,
+    notifications: i64,
+    deliveries: CountsView,
 }
 
 /// What waits in a queue.
@@ -253,7 +267,10 @@ async fn read(
     let counts = store::stats::counts(&mut conn, &window)
         .await
         .map_err(ApiError::from_store)?;
-    Ok(view(name, &window, now, &counts))
+    let sides = store::stats::side_counts(&mut conn, &window)
+        .await
+        .map_err(ApiError::from_store)?;
+    Ok(view(name, &window, now, &counts, &sides))
 }
 
 /// The window that is asked for. Problems are noted on the query.
@@ -292,6 +309,7 @@ fn view(
     window: &Window,
     now: DateTime<Utc>,
     counts: &[Count],
+    sides: &[SideCount],
 ) -> StatsView {
     // A window that reaches into the future has not lasted longer than until now.
     let end = window.until.min(now);
@@ -344,7 +362,38 @@ fn view(
         by_channel: sum_up(by_channel),
         by_priority: sum_up(by_priority),
         deliveries: all,
+        variants: variants(sides, seconds),
     }
+}
+
+/// Sums up each side of each test, in the order of their rules.
+fn variants(sides: &[SideCount], seconds: f64) -> Vec<VariantView> {
+    let mut views: Vec<VariantView> = Vec::new();
+    for side in sides {
+        let rule_id = side.rule_id.to_string();
+        let is_same = |view: &&mut VariantView| {
+            view.rule_id == rule_id && view.action == side.action && view.variant == side.variant
+        };
+        if views.last_mut().filter(is_same).is_none() {
+            views.push(VariantView {
+                rule_id,
+                action: side.action,
+                variant: side.variant.clone(),
+                notifications: 0,
+                deliveries: CountsView::default(),
+            });
+        }
+        if let Some(view) = views.last_mut() {
+            match side.count.channel {
+                None => view.notifications += side.count.count,
+                Some(_) => view.deliveries.add(&side.count),
+            }
+        }
+    }
+    for view in &mut views {
+        view.deliveries = std::mem::take(&mut view.deliveries).summed_up(seconds);
+    }
+    views
 }
 
 #[cfg(test)]
@@ -404,12 +453,35 @@ mod tests {
             count(Some(Status::Failed), 2),
         ];
 
-        let view = view(None, &window, now(), &counts);
+        let side = |variant: &str, count: Count| SideCount {
+            rule_id: uuid::Uuid::nil().into(),
+            action: 0,
+            variant: variant.to_owned(),
+            count,
+        };
+        let planned = count(None, 4);
+        let notifications = Count {
+            channel: None,
+            ..planned.clone()
+        };
+        let sides = [
+            side("a", notifications),
+            side("a", planned.clone()),
+            side("a", count(Some(Status::Delivered), 1)),
+            side("b", planned),
+        ];
+
+        let view = view(None, &window, now(), &counts, &sides);
 
         let email = &view.by_channel["email"];
         assert_eq!((email.open, email.success_rate), (2, Some(0.75)));
         assert!((email.per_second - 0.1).abs() < 1e-9);
         assert_eq!(view.by_status["open"], 2);
         assert_eq!(view.by_channel["sms"].success_rate, None);
+        let [a, b] = &view.variants[..] else {
+            panic!("{:?}", view.variants);
+        };
+        assert_eq!((a.notifications, a.deliveries.delivered), (4, 1));
+        assert_eq!((b.notifications, b.deliveries.open), (0, 4));
     }
 }

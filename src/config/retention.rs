@@ -35,6 +35,8 @@ impl Config {
             inbox: delta(retention.inbox.min(notifications)),
             replays: delta(retention.replays),
             stats: delta(retention.stats),
+            // Pinned for as long as a send may wait, which is kept that long once it is done.
+            versions: delta(notifications.saturating_mul(2)),
         }
     }
 

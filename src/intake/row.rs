@@ -141,6 +141,7 @@ impl Row {
             expires_at: now + windows.dedupe,
         });
         let content = Content::Notification(Box::new(NewNotification {
+            decided: store::effect::Decided::default(),
             id,
             tenant_id: tenant_id.clone(),
             user_id: sent.user_id,

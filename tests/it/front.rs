@@ -242,6 +242,7 @@ impl Drop for Front {
 /// A planned notification to `user`.
 pub(crate) fn notification(id: NotificationId, user: &str) -> NewNotification {
     NewNotification {
+        decided: store::effect::Decided::default(),
         id,
         tenant_id: TenantId::default(),
         user_id: UserId::from(user),

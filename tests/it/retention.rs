@@ -127,6 +127,7 @@ impl Installation {
         let tenant_id = TenantId::default();
         let effects = [
             Effect::NotificationPlanned(Box::new(NewNotification {
+                decided: store::effect::Decided::default(),
                 event_id: Some(made.event),
                 created_at: now,
                 ..notification(made.notification, "ada")

@@ -3,16 +3,18 @@
 //! The engine buries a job whose payload does not parse, whose process keeps dying, whose effects
 //! the database refuses, or whose attempts are used up by unexpected errors. Nothing is loaded then
 //! but the payload, so these effects need only its ids. Without them the delivery would be `queued`
-//! for ever, with nobody working on it.
+//! for ever, with nobody working on it. A digest needs nothing: it waits with all it holds.
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, ReplayState, Status, TraceStep};
+use domain::{DeliveryId, DigestId, ReplayState, Status, TraceStep};
 use queue::Job;
 use serde_json::Value;
 use store::Effect;
 use store::effect::DeliveryMove;
 
+use crate::batch_flush::BatchFlush;
 use crate::deliver::Deliver;
+use crate::quiet_hours::QuietHours;
 use crate::render::Render;
 use crate::replay::Replay;
 use crate::retry::Retry;
@@ -29,6 +31,13 @@ pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc
         Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
         Deliver::KIND => parse(payload).map(|job: Deliver| undelivered(job.delivery_id, error, at)),
         Retry::KIND => parse(payload).map(|job: Retry| undelivered(job.delivery_id, error, at)),
+        QuietHours::KIND => {
+            parse(payload).map(|job: QuietHours| undelivered(job.delivery_id, error, at))
+        }
+        BatchFlush::KIND => parse(payload).map(|job: BatchFlush| {
+            let step = TraceStep::new(BatchFlush::KIND, "buried", error);
+            untold(job.digest_id, step, at)
+        }),
         Replay::KIND => parse(payload).map(|job: Replay| {
             vec![Effect::ReplayEnded {
                 replay_id: job.replay_id,
@@ -59,6 +68,16 @@ fn undelivered(id: DeliveryId, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
     })]
 }
 
+/// A digest stays as it is, with all it holds, for an operator to have it told: open, so that a later
+/// join closes it, or closed. Its trace says what happened.
+pub(crate) fn untold(id: DigestId, step: TraceStep, at: DateTime<Utc>) -> Vec<Effect> {
+    vec![Effect::Traced {
+        subject_id: id.as_uuid(),
+        at,
+        steps: vec![step],
+    }]
+}
+
 /// A direct send that is not routed ends as `status`; an event has none, so its trace alone says
 /// that it led to nothing.
 pub(crate) fn unrouted(
@@ -67,15 +86,15 @@ pub(crate) fn unrouted(
     step: TraceStep,
     at: DateTime<Utc>,
 ) -> Vec<Effect> {
-    let steps = vec![step];
     match job {
-        Route::Event { event_id } => {
+        Route::Event { event_id } | Route::Rule { event_id, .. } => {
             vec![Effect::Traced {
                 subject_id: event_id.as_uuid(),
                 at,
-                steps,
+                steps: vec![step],
             }]
         }
+        Route::Digest { digest_id } => untold(digest_id, step, at),
         Route::Notification { notification_id } => vec![
             Effect::NotificationRouted {
                 id: notification_id,
@@ -83,11 +102,12 @@ pub(crate) fn unrouted(
                 delivery_count: 0,
                 category: None,
                 locale: None,
+                template_version: None,
             },
             Effect::Traced {
                 subject_id: notification_id.as_uuid(),
                 at,
-                steps,
+                steps: vec![step],
             },
         ],
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use store::settlement::apply;
 use store::{Connection, Effect, StoreError};
 
-use crate::burial::unrouted;
+use crate::burial::{unrouted, untold};
 use crate::deliver;
 use crate::route::Route;
 use crate::subject::Subject;
@@ -27,7 +27,7 @@ pub enum CancelError {
 ///
 /// A delivery becomes `cancelled`, and its notification as the sum of its deliveries. A direct send
 /// that was not routed yet is cancelled itself. An event has no status: its trace says that it led
-/// to nothing.
+/// to nothing. A digest is cancelled with what it holds.
 pub async fn cancel(
     db: &mut Connection,
     job_id: JobId,
@@ -63,6 +63,10 @@ async fn effects_of(
             unrouted(Route::Notification { notification_id })
         }
         Some(Subject::Event(event_id)) => unrouted(Route::Event { event_id }),
+        Some(Subject::Digest(id)) => {
+            store::digests::cancel_digest(connection, id, at).await?;
+            Ok(untold(id, step(kind), at))
+        }
         Some(Subject::Replay(replay_id)) => Ok(vec![Effect::ReplayEnded {
             replay_id,
             state: ReplayState::Cancelled,
@@ -83,7 +87,7 @@ async fn undelivered(
     id: DeliveryId,
     at: DateTime<Utc>,
 ) -> Result<Vec<Effect>, StoreError> {
-    let rows = store::prepare::load_for_deliver(connection, &[id]).await?;
+    let rows = store::prepare::load_for_deliver(connection, &[id], None).await?;
     let Some(row) = rows.first() else {
         return Ok(Vec::new());
     };

@@ -5,13 +5,18 @@
 //! meanwhile.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use domain::{LimitBook, RuleBook, TemplateNames, TenantId};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{LimitBook, NamedTemplate, RuleBook, TemplateNames, TenantId};
 use render::Templates;
 use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
+use store::templates::{CHANGES_MAX, TemplateChange, VersionRef, list_changes};
 use store::{Connection, StoreError};
+
+use crate::compiled::{Compiled, PinnedTemplates};
 
 /// A snapshot of what is kept.
 #[derive(Debug, Clone)]
@@ -25,26 +30,38 @@ pub struct Shelf {
     default_limits: Arc<LimitBook>,
     /// Those that ship with the binary, which every tenant has.
     builtin: Arc<Templates>,
-    names: Arc<TemplateNames>,
+    shared_names: Arc<TemplateNames>,
+    /// Of the tenants that have templates of their own.
+    names: HashMap<TenantId, Arc<TemplateNames>>,
 }
 
 /// The copy of one process. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Catalog(Arc<RwLock<Arc<Shelf>>>);
+pub struct Catalog {
+    shelf: Arc<RwLock<Arc<Shelf>>>,
+    compiled: Arc<Compiled>,
+    /// When somebody last began to look, in milliseconds of Unix time.
+    looked_at: Arc<AtomicI64>,
+}
 
 impl Catalog {
     /// Knows nothing yet but the templates that ship with the binary.
     pub fn new(builtin: Templates) -> Self {
         let named = builtin.names().map(|name| (name, builtin.category(name)));
-        let names = Arc::new(TemplateNames::new(named));
-        Self(Arc::new(RwLock::new(Arc::new(Shelf {
+        let shelf = Shelf {
             revisions: None,
             rules: HashMap::new(),
+            shared_names: Arc::new(TemplateNames::new(named)),
+            names: HashMap::new(),
             limits: HashMap::new(),
             default_limits: Arc::default(),
             builtin: Arc::new(builtin),
-            names,
-        }))))
+        };
+        Self {
+            shelf: Arc::new(RwLock::new(Arc::new(shelf))),
+            compiled: Arc::default(),
+            looked_at: Arc::default(),
+        }
     }
 
     /// The snapshot at the revisions of the database.
@@ -56,18 +73,53 @@ impl Catalog {
         }
         let mut shelf = Shelf::clone(&known);
         // Each part is loaded here if its revision differs.
+        let before = known.revisions.unwrap_or_default();
+        if before.templates != revisions.templates {
+            shelf.load_templates(connection, before.templates).await?;
+        }
         if known.revisions.map(|known| known.limits) != Some(revisions.limits) {
             shelf.limits = limits(connection).await?;
         }
         shelf.revisions = Some(revisions);
-        let shelf = Arc::new(shelf);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&shelf);
-        Ok(shelf)
+        Ok(self.put(Arc::new(shelf)))
+    }
+
+    /// Keeps a snapshot, unless somebody who looked later was faster.
+    fn put(&self, shelf: Arc<Shelf>) -> Arc<Shelf> {
+        let mut kept = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        if !kept.is_newer_than(&shelf) {
+            *kept = Arc::clone(&shelf);
+        }
+        shelf
+    }
+
+    /// Versions of templates, compiled. Those that this process has not at hand are loaded in one
+    /// statement.
+    pub async fn pinned(
+        &self,
+        connection: &mut Connection,
+        wanted: &[VersionRef],
+    ) -> Result<PinnedTemplates, StoreError> {
+        self.compiled.pinned(connection, wanted).await
+    }
+
+    /// Whether the last look is longer ago than `age_max`: then the caller is to look, and all
+    /// others may take it that somebody does.
+    pub fn begin_look(&self, now: DateTime<Utc>, age_max: TimeDelta) -> bool {
+        let now = now.timestamp_millis();
+        let last = self.looked_at.load(Ordering::Relaxed);
+        // A clock that was set back must not keep everybody from looking.
+        let is_fresh = (0..=age_max.num_milliseconds()).contains(&now.saturating_sub(last));
+        !is_fresh
+            && self
+                .looked_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// The last snapshot, without a look at the database.
     pub fn latest(&self) -> Arc<Shelf> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -77,9 +129,9 @@ impl Shelf {
         &self.builtin
     }
 
-    /// What routing needs to know of the templates.
-    pub(crate) fn template_names(&self) -> &Arc<TemplateNames> {
-        &self.names
+    /// What routing needs to know of the templates of a tenant.
+    pub fn template_names(&self, tenant: &TenantId) -> Arc<TemplateNames> {
+        Arc::clone(self.names.get(tenant).unwrap_or(&self.shared_names))
     }
 
     /// A tenant's rate limits.
@@ -95,6 +147,55 @@ impl Shelf {
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)
+    }
+
+    /// Whether it was read after `other`, in any part.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        match (self.revisions, other.revisions) {
+            (Some(own), Some(others)) => {
+                own.rules > others.rules
+                    || own.templates > others.templates
+                    || own.limits > others.limits
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes in what has become of templates after `revision`.
+    async fn load_templates(
+        &mut self,
+        connection: &mut Connection,
+        mut revision: i64,
+    ) -> Result<(), StoreError> {
+        loop {
+            let changes = list_changes(connection, revision).await?;
+            let is_last = changes.len() < CHANGES_MAX;
+            for change in changes {
+                revision = change.revision;
+                self.take_in(change);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_in(&mut self, change: TemplateChange) {
+        let shared = &self.shared_names;
+        let names = self.names.entry(change.tenant_id);
+        let names = names.or_insert_with(|| Arc::new(TemplateNames::over(shared)));
+        // Snapshots that somebody holds keep what they have.
+        let names = Arc::make_mut(names);
+        if change.is_removed {
+            names.remove(&change.head.name);
+        } else {
+            names.insert(NamedTemplate {
+                name: change.head.name,
+                category: change.head.category,
+                version: change.head.version,
+                is_enabled: change.head.enabled,
+            });
+        }
     }
 }
 

@@ -2,15 +2,15 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | [`render`](crate::render), [`retry`](crate::retry), a replay |
+//! | Enqueued by | [`render`](crate::render), [`retry`](crate::retry), [`quiet_hours`](crate::quiet_hours), a replay |
 //! | Queue | one per channel: `email`, `sms`, `in_app`, … |
 //! | Attempts | per delivery, by [`RetryPolicies`](domain::RetryPolicies); the job's own 8 are for unexpected errors |
 //! | Idempotency | the delivery id is the provider's key; text messages and calls are not repeated |
 //!
 //! A send that should be tried again ends this job and plans a `retry` job in the same settlement,
-//! so that the history of a delivery is whole across providers. [`throttle`](crate::throttle) holds
-//! the rate limits in front of this. A test send goes to the outbox,
-//! whoever carries its channel. What a provider's answer leads to:
+//! so that the history of a delivery is whole across providers. What has waited is held against the
+//! user's [`wishes`] first, and [`throttle`](crate::throttle) holds the rate limits in front of this.
+//! A test send goes to the outbox, whoever carries its channel. What a provider's answer leads to:
 //!
 //! | Answer | Attempt | Delivery | Next |
 //! | --- | --- | --- | --- |
@@ -42,6 +42,7 @@ use crate::delivery::DeliveryFacts;
 use crate::loading::lined_up;
 use crate::queues;
 use crate::retry::Retry;
+use crate::wishes;
 
 pub(crate) const STEP: &str = "deliver";
 
@@ -68,11 +69,12 @@ impl Job for Deliver {
 /// Loads the deliveries of a claim; without the message in-app, where nobody is handed it.
 pub(crate) async fn prepare(
     connection: &mut Connection,
-    _cx: &Context,
+    cx: &Context,
     jobs: &[Deliver],
 ) -> Result<Vec<Option<Arc<ToDeliver>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let rows = store::prepare::load_for_deliver(connection, &ids).await?;
+    let waited_since = wishes::waited_since(cx.clock.now());
+    let rows = store::prepare::load_for_deliver(connection, &ids, Some(waited_since)).await?;
     Ok(lined_up(&ids, rows, |row| row.id))
 }
 
@@ -93,6 +95,10 @@ pub(crate) async fn run(
     }
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
+    }
+    let category = row.category.as_deref();
+    if let Some(held) = wishes::held(&delivery, category, row.wishes.as_ref(), STEP, now) {
+        return Ok(held);
     }
     if row.channel == Channel::InApp && !row.is_test {
         return Ok(deliver_in_app::arrived(row, now));

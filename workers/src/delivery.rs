@@ -1,6 +1,6 @@
 //! What every step knows of the delivery it works on, and the ends a delivery can meet in any step.
 //!
-//! `render`, `deliver` and `retry` load different rows; what they have in common is
+//! `render`, `deliver`, `retry` and `quiet_hours` load different rows; what they have in common is
 //! [`DeliveryFacts`], so that "expired" and "failed" are the same change wherever they happen.
 
 use chrono::{DateTime, Utc};
@@ -81,6 +81,15 @@ impl DeliveryFacts<'_> {
         Outcome::buried(reason, error)
             .with(Effect::DeliveryMoved(moved))
             .with(self.traced(now, TraceStep::new(step, reason, error)))
+    }
+
+    /// A decision that names its channel, for the notification's trace.
+    pub(crate) fn decided(&self, at: DateTime<Utc>, step: TraceStep) -> Effect {
+        Effect::Traced {
+            subject_id: self.notification_id.as_uuid(),
+            at,
+            steps: vec![step],
+        }
     }
 
     pub(crate) fn traced(&self, at: DateTime<Utc>, step: TraceStep) -> Effect {

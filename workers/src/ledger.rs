@@ -1,13 +1,13 @@
 //! Ledger: writes effects in the queue's settlement, and wakes the feeds they reached.
 
 use chrono::{DateTime, Utc};
-use queue::{Bell, Clock, Connection, Effects, Lease};
+use queue::{Bell, Clock, Connection, Effects, Lease, NewJob};
 use store::Effect;
 use store::settlement::{Applied, Limits, StatusMove, apply_within};
 use tracing::info;
 
-use crate::burial;
 use crate::metrics::DeliveryMetrics;
+use crate::{batch_flush, burial, route};
 
 /// Postgres channel that says whose feed has news: one token per user.
 pub const INBOX_CHANGED: &str = "inbox_changed";
@@ -32,6 +32,22 @@ impl Effects for Ledger {
         effects: &[&Effect],
     ) -> Result<Applied, queue::DatabaseError> {
         apply_within(db, effects.iter().copied(), self.limits).await
+    }
+
+    fn follow_ups(&self, applied: &Applied) -> Vec<NewJob> {
+        if applied.opened.is_empty() && applied.closed.is_empty() {
+            return Vec::new();
+        }
+        let now = self.clock.now();
+        let opened = applied
+            .opened
+            .iter()
+            .map(|turn| batch_flush::job(turn, now));
+        let closed = applied
+            .closed
+            .iter()
+            .map(|turn| route::tell::job(turn, now));
+        opened.chain(closed).collect()
     }
 
     fn committed(&self, applied: Applied) {

@@ -7,15 +7,20 @@
 //!
 //! # Reading order
 //!
-//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`], and [`throttle`] in front)
-//! and [`retry`] are a notification's way; [`delivery`] is what they share, [`burial`] what happens when one of them
+//! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
+//! [`quiet_hours`] are a notification's way, with [`throttle`] in front and [`batch_flush`] where
+//! several events are told
+//! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
+//! [`rehearsal`] how it would go, [`catalog`] by which rules; [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
 
+mod batch_flush;
 mod burial;
 mod cancel;
 mod catalog;
+mod compiled;
 mod context;
 pub mod dead_letters;
 mod deliver;
@@ -28,6 +33,8 @@ mod metrics;
 mod noop;
 pub mod providers;
 pub mod queues;
+mod quiet_hours;
+mod rehearsal;
 mod render;
 pub mod replay;
 mod retry;
@@ -37,10 +44,13 @@ mod subject;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod wishes;
 mod withdraw;
 
+pub use batch_flush::BatchFlush;
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
+pub use compiled::{PinError, PinnedTemplates};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;
@@ -49,6 +59,8 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
+pub use quiet_hours::{QuietHours, wake};
+pub use rehearsal::{Rehearsal, Rehearsed, RehearsedDelivery, rehearse};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};
 pub use retry::Retry;

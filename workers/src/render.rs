@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at` |
+//! | Enqueued by | [`route`](crate::route), due at the notification's `send_at`; [`quiet_hours`](crate::quiet_hours) |
 //! | Queue | `render` |
 //! | Attempts | 8 within about four minutes, then dead |
 //! | Idempotency | rendering changes nothing outside; the message is written with the job's ending |
@@ -10,16 +10,19 @@
 //! A template that fails, fails again: the delivery has `failed` and the job is buried as
 //! `permanent`, to be replayed once the template or the data is mended.
 //!
-//! A send that waited for its `send_at` is held against the user's preferences once more.
+//! What has waited, for its `send_at` or otherwise, is held against the user's [`wishes`] once more.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Matter, Message, Status, Suppression, Verdict};
+use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
-use render::{EventVars, NotificationVars, RenderError, UserVars, Vars};
+use render::{
+    Brand, DEFAULT_LOCALE, EventVars, NotificationVars, RenderError, Rendered, UserVars, Vars,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::digests::DigestItems;
 use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::{Connection, Effect, StoreError};
@@ -28,12 +31,9 @@ use crate::context::Context;
 use crate::deliver::Deliver;
 use crate::delivery::DeliveryFacts;
 use crate::loading::lined_up;
-use crate::queues;
+use crate::{queues, wishes};
 
 const STEP: &str = "render";
-
-/// The only language the built-in templates are written in.
-const LOCALE: &str = "en";
 
 /// Payload of a `render` job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,11 +50,12 @@ impl Job for Render {
 /// Loads the deliveries of a claim, with their notification and event.
 pub(crate) async fn prepare(
     connection: &mut Connection,
-    _cx: &Context,
+    cx: &Context,
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<ToRender>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let rows = store::prepare::load_for_render(connection, &ids).await?;
+    let waited_since = wishes::waited_since(cx.clock.now());
+    let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
     Ok(lined_up(&ids, rows, |row| row.id))
 }
 
@@ -76,50 +77,33 @@ pub(crate) async fn run(
     if delivery.has_expired(now) {
         return Ok(delivery.expired(STEP, now));
     }
-    if let Some(suppression) = unwanted(row) {
-        return Ok(suppressed(&delivery, &suppression, now));
+    let category = row.category.as_deref();
+    if let Some(held) = wishes::held(&delivery, category, row.wishes.as_ref(), STEP, now) {
+        return Ok(held);
+    }
+    if row.digest.as_ref().is_some_and(|items| items.count == 0) {
+        return Ok(emptied(&delivery, now));
     }
     let mail = match mail(row) {
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
     };
     Ok(match message(row, cx) {
-        Ok(message) => rendered(row, Message { mail, ..message }, now),
+        Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
         Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
     })
 }
 
-/// What the user says against it by now, if it waited. Routing has asked before.
-fn unwanted(row: &ToRender) -> Option<Suppression> {
-    let matter = Matter {
-        category: row.category.as_deref(),
-        priority: row.priority,
-        severity: None,
-    };
-    let wishes = row.wishes.as_ref().filter(|_| !row.is_test)?;
-    match wishes.decide(row.channel, &matter) {
-        Verdict::Allowed => None,
-        Verdict::Suppressed(suppression) => Some(suppression),
-    }
-}
-
-fn suppressed(
-    delivery: &DeliveryFacts<'_>,
-    suppression: &Suppression,
-    now: DateTime<Utc>,
-) -> Outcome<Effect> {
+/// The end of a delivery that tells a digest of which everything was taken back or erased.
+fn emptied(delivery: &DeliveryFacts<'_>, now: DateTime<Utc>) -> Outcome<Effect> {
+    let reason = "nothing of its digest is left to be told";
     let moved = DeliveryMove {
-        error: Some(suppression.to_string()),
-        ..delivery.moved(Status::Suppressed, now)
+        error: Some(reason.to_owned()),
+        ..delivery.moved(Status::Cancelled, now)
     };
-    let step = suppression.step(STEP, delivery.channel);
     Outcome::completed()
         .with(Effect::DeliveryMoved(moved))
-        .with(Effect::Traced {
-            subject_id: delivery.notification_id.as_uuid(),
-            at: now,
-            steps: vec![step],
-        })
+        .with(delivery.traced(now, TraceStep::new(STEP, "cancelled", reason)))
 }
 
 /// The copies and attachments of a direct send, where it goes out as a mail. They were checked at
@@ -137,7 +121,12 @@ fn mail(row: &ToRender) -> Result<Option<MailParts>, String> {
 }
 
 /// Stores the message and plans its sending.
-fn rendered(row: &ToRender, message: Message, now: DateTime<Utc>) -> Outcome<Effect> {
+fn rendered(
+    row: &ToRender,
+    message: Message,
+    locale: String,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
     let delivery = facts(row);
     let deliver = Deliver {
         delivery_id: row.id,
@@ -148,23 +137,25 @@ fn rendered(row: &ToRender, message: Message, now: DateTime<Utc>) -> Outcome<Eff
             id: row.id,
             message: Box::new(message),
             template: template(row).map(str::to_owned),
-            locale: Some(locale(row).to_owned()),
+            locale: Some(locale),
             job_id: Some(next.job_id.as_uuid()),
         })
         .then(next)
 }
 
-fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
+fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
+    let locale = locale(row);
     let Some(template) = template(row) else {
         let content = row.content.as_deref().unwrap_or_default();
-        return Ok(render::literal(
-            row.channel,
-            row.subject.as_deref(),
-            content,
-        ));
+        return Ok(Rendered {
+            message: render::literal(row.channel, row.subject.as_deref(), content),
+            locale: locale.to_owned(),
+        });
     };
     let event = row.event.as_ref();
-    let data = event.map(|event| &event.payload).or(row.data.as_ref());
+    let payload = event.map(|event| &event.payload).or(row.data.as_ref());
+    let gathered = row.digest.as_deref().map(|items| gathered(payload, items));
+    let data = gathered.as_ref().or(payload);
     let vars = Vars {
         data: data.unwrap_or(&Value::Null),
         event: event.map(|event| EventVars {
@@ -172,7 +163,12 @@ fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
             kind: &event.kind,
             created_at: event.created_at,
         }),
-        user: UserVars { id: &row.user_id },
+        items: None,
+        user: UserVars {
+            id: &row.user_id,
+            locale: row.locale.as_deref(),
+            timezone: None,
+        },
         notification: NotificationVars {
             id: row.notification_id,
             kind: &row.kind,
@@ -180,19 +176,31 @@ fn message(row: &ToRender, cx: &Context) -> Result<Message, RenderError> {
             priority: row.priority,
             created_at: row.created_at,
         },
-        locale: locale(row),
+        brand: &Brand::default(),
+        locale,
     };
-    let mut message = render::render(
-        cx.catalog.latest().templates(),
-        template,
-        row.channel,
-        &vars,
-    )?;
+    let catalog = cx.catalog.latest();
+    let mut rendered = catalog.templates().render(template, row.channel, &vars)?;
     // A subject that came with the send wins over the template's, where the channel has one.
-    if let (Some(subject), Some(own)) = (&mut message.subject, &row.subject) {
+    if let (Some(subject), Some(own)) = (&mut rendered.message.subject, &row.subject) {
         subject.clone_from(own);
     }
-    Ok(message)
+    Ok(rendered)
+}
+
+/// The variables of a digest: the payload of its last event, and what it gathered.
+fn gathered(last: Option<&Value>, items: &DigestItems) -> Value {
+    let last = last.cloned().unwrap_or_default();
+    let mut vars = match &last {
+        Value::Object(payload) => payload.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let first = items.payloads.first().cloned().unwrap_or_default();
+    vars.insert("items".to_owned(), Value::from(items.payloads.clone()));
+    vars.insert("count".to_owned(), Value::from(items.count));
+    vars.insert("first".to_owned(), first);
+    vars.insert("last".to_owned(), last);
+    Value::Object(vars)
 }
 
 /// `None` for a direct send that brings its own words.
@@ -205,7 +213,7 @@ fn template(row: &ToRender) -> Option<&str> {
 }
 
 fn locale(row: &ToRender) -> &str {
-    row.locale.as_deref().unwrap_or(LOCALE)
+    row.locale.as_deref().unwrap_or(DEFAULT_LOCALE)
 }
 
 fn facts(row: &ToRender) -> DeliveryFacts<'_> {

@@ -46,7 +46,7 @@ pub(crate) async fn prepare(
     jobs: &[Retry],
 ) -> Result<Vec<Option<Arc<ToDeliver>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let rows = store::prepare::load_for_deliver(connection, &ids).await?;
+    let rows = store::prepare::load_for_deliver(connection, &ids, None).await?;
     Ok(lined_up(&ids, rows, |row| row.id))
 }
 

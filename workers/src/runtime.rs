@@ -18,11 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::batch_flush::{self, BatchFlush};
 use crate::context::Context;
 use crate::deliver::Deliver;
 use crate::ledger::Ledger;
 use crate::limits::WorkerLimits;
 use crate::noop::{Noop, Tally};
+use crate::quiet_hours::{self, QuietHours};
 use crate::render::{self, Render};
 use crate::replay::{Replay, Replayer};
 use crate::retry::{self, Retry};
@@ -178,6 +180,28 @@ fn register(
             retry::prepare,
             on_retry
         ),
+        queues::QUIET_HOURS => worker!(
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            QuietHours,
+            quiet_hours::prepare,
+            on_quiet_hours
+        ),
+        queues::BATCH_FLUSH => worker!(
+            monitor,
+            node,
+            queue,
+            limits,
+            store,
+            context,
+            BatchFlush,
+            batch_flush::prepare,
+            on_batch_flush
+        ),
         channel => worker!(
             monitor,
             node,
@@ -254,6 +278,24 @@ async fn on_retry(
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
     retry::run(job, row.as_deref(), &context, *lease).await
+}
+
+async fn on_quiet_hours(
+    job: QuietHours,
+    row: Loaded<store::prepare::ToDeliver>,
+    context: Data<Context>,
+    lease: Data<LeaseInfo>,
+) -> Result<Outcome<Effect>, Failure> {
+    quiet_hours::run(job, row.as_deref(), &context, *lease).await
+}
+
+async fn on_batch_flush(
+    job: BatchFlush,
+    row: Loaded<store::digests::Digest>,
+    context: Data<Context>,
+    lease: Data<LeaseInfo>,
+) -> Result<Outcome<Effect>, Failure> {
+    batch_flush::run(job, row.as_deref(), &context, *lease).await
 }
 
 /// Starts workers for [`Noop`] jobs on queue `bench`: the whole stack without any work of ours.

@@ -113,7 +113,7 @@ async fn withdraw_deliveries(
         .await
         .map_err(CancelError::Queue)?;
     let ids: Vec<_> = waiting_before.iter().map(|delivery| delivery.id).collect();
-    let rows = store::prepare::load_for_deliver(db, &ids)
+    let rows = store::prepare::load_for_deliver(db, &ids, None)
         .await
         .map_err(CancelError::Store)?;
     let effects: Vec<Effect> = rows

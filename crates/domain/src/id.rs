@@ -116,6 +116,11 @@ entity_id! {
 }
 
 entity_id! {
+    /// Identifies a digest.
+    DigestId
+}
+
+entity_id! {
     /// Identifies a notification.
     NotificationId
 }
@@ -138,6 +143,13 @@ text_id! {
 text_id! {
     /// Names a person within a tenant, in the words of the systems that submit.
     UserId
+}
+
+impl UserId {
+    /// Whether it stands for a Slack channel, such as `#ops-critical`, rather than for a person.
+    pub fn is_slack_channel(&self) -> bool {
+        self.0.starts_with('#')
+    }
 }
 
 impl Default for TenantId {

@@ -15,6 +15,7 @@
 
 mod address;
 mod channel;
+mod digest;
 mod feed;
 mod id;
 mod limit;
@@ -34,17 +35,19 @@ mod submission;
 mod trace;
 
 pub use channel::Channel;
+pub use digest::{DigestKey, Telling};
 pub use feed::feed_token;
-pub use id::{DeliveryId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
+pub use id::{DeliveryId, DigestId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
 pub use limit::{
     Claim, Counter, Limit, LimitBook, LimitOf, LimitSubmission, Room, Scope, SendFacts,
     WhenUnavailable, decide,
 };
+pub use locale::is_locale;
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
-    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, QuietHours,
-    QuietMode, Suppression, Verdict, WallClock,
+    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, Quiet,
+    QuietHours, QuietMode, QuietWindow, Suppression, Verdict, WallClock,
 };
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
@@ -52,16 +55,18 @@ pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
-    DirectFacts, EventFacts, Plan, PlannedDelivery, PlannedNotification, TemplateNames,
-    route_direct, route_event,
+    ActionFacts, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
+    PlannedNotification, StandInFacts, TellingFacts, TemplateNames, route_direct, stand_in,
+    template_key, unruled,
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,
-    Schedule, Selector, SharedRule, Variant,
+    RuleSubmission, Schedule, ScheduleError, Selector, SharedRule, Variant,
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    ReplaySubmission, TopicSubmission, UserSubmission, parse_members,
+    PreviewSubmission, ReplaySubmission, TopicSubmission, UserSubmission, check_json,
+    parse_members, pointer_token,
 };
 pub use trace::TraceStep;

@@ -10,7 +10,7 @@ const TAG_CHARS_MAX: usize = 35;
 const SUBTAG_CHARS_MAX: usize = 8;
 
 /// Whether `text` looks like `de`, `pt-BR` or `zh-Hant-TW`.
-pub(crate) fn is_locale(text: &str) -> bool {
+pub fn is_locale(text: &str) -> bool {
     let mut subtags = text.split('-');
     let is_language = subtags.next().is_some_and(|language| {
         (2..=SUBTAG_CHARS_MAX).contains(&language.len())

@@ -118,6 +118,33 @@ pub async fn lock(db: &mut PgConnection, ids: &[JobId]) -> Result<Vec<Locked>, s
     .await
 }
 
+/// Makes those of `ids` that wait and are of `kind` due now. Ring
+/// [`JOBS_AVAILABLE`](crate::JOBS_AVAILABLE) after the commit.
+pub async fn hasten(db: &mut PgConnection, ids: &[JobId], kind: &str) -> Result<(), sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "with waiting as materialized (
+             select job_id
+             from queue.jobs
+             where job_id = any($1) and kind = $2 and state = 'available' and run_at > now()
+             order by job_id
+             for update
+         )
+         update queue.jobs as job
+         set run_at = now()
+         from waiting
+         where job.job_id = waiting.job_id",
+        &ids,
+        kind,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Removes the job that waits under a unique key, if one does.
 pub async fn remove_unique(
     db: &mut PgConnection,

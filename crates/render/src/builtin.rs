@@ -1,26 +1,23 @@
 //! The templates that ship with Postrider, embedded in the binary.
 //!
-//! Adding one: write `templates/<name>.yaml`, list it here. The test in [`templates`] then renders
-//! it on every channel, with its samples and with nothing.
-//!
-//! [`templates`]: crate::templates
+//! Adding one: write `templates/<name>.yaml`, list it here. The tests then render it on every
+//! channel in every language, with its samples and with nothing.
 
-/// One embedded template file.
-pub(crate) struct Builtin {
-    pub(crate) file: &'static str,
-    pub(crate) source: &'static str,
-}
+use std::sync::LazyLock;
+
+use crate::file::Source;
+use crate::{PLAIN, Template};
 
 macro_rules! builtins {
     ($($name:literal),+ $(,)?) => {
-        &[$(Builtin {
+        &[$(Source {
             file: concat!("templates/", $name, ".yaml"),
-            source: include_str!(concat!("../../../templates/", $name, ".yaml")),
+            text: include_str!(concat!("../../../templates/", $name, ".yaml")),
         }),+]
     };
 }
 
-pub(crate) const BUILTINS: &[Builtin] = builtins![
+pub(crate) const BUILTINS: &[Source<'static>] = builtins![
     "order.filled",
     "payment.completed",
     "payment.failed",
@@ -29,3 +26,14 @@ pub(crate) const BUILTINS: &[Builtin] = builtins![
     "risk.margin_call",
     "security-alert",
 ];
+
+/// What shows a notification whose own template has no words for its channel.
+pub(crate) fn plain() -> &'static Template {
+    static COMPILED: LazyLock<Template> = LazyLock::new(|| {
+        let source = BUILTINS.iter().find(|it| it.file.ends_with("/plain.yaml"));
+        let source = source.expect("it is listed above");
+        source.compile().expect("a test compiles it")
+    });
+    debug_assert_eq!(COMPILED.name(), PLAIN);
+    &COMPILED
+}

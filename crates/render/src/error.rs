@@ -3,7 +3,11 @@
 //! The texts name the place and never quote a variable's value: they are stored with the delivery
 //! and shown to operators.
 
-/// Why a template cannot be used. The start fails with it.
+use std::fmt;
+
+use domain::FieldError;
+
+/// Why a template file cannot be used. The start fails with it.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}:{line}: {detail}")]
 pub struct TemplateError {
@@ -12,6 +16,53 @@ pub struct TemplateError {
     /// Counts from 1.
     pub line: usize,
     pub detail: String,
+}
+
+/// One thing that is wrong with a template body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateIssue {
+    /// A JSON pointer into the body, such as `/channels/email/body`.
+    pub pointer: String,
+    /// The line within the text that the pointer names, from 1; `None` where it names no template.
+    pub line: Option<usize>,
+    /// What is wrong, as the end of a sentence about the field.
+    pub detail: String,
+}
+
+impl TemplateIssue {
+    pub(crate) fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            line: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl fmt::Display for TemplateIssue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{} line {line}: {}", self.pointer, self.detail),
+            None => write!(f, "{}: {}", self.pointer, self.detail),
+        }
+    }
+}
+
+impl From<FieldError> for TemplateIssue {
+    fn from(error: FieldError) -> Self {
+        Self::new(error.pointer, error.detail)
+    }
+}
+
+impl From<TemplateIssue> for FieldError {
+    /// For the answer to a request: a problem document has no place for a line but its words.
+    fn from(issue: TemplateIssue) -> Self {
+        let detail = match issue.line {
+            Some(line) => format!("line {line}: {}", issue.detail),
+            None => issue.detail,
+        };
+        Self::new(issue.pointer, detail)
+    }
 }
 
 /// Why a message could not be rendered. The same input fails again: change the template or the
@@ -25,14 +76,66 @@ pub enum RenderError {
     /// The template met a variable it cannot use, or more work than a message may cost.
     #[error("template `{place}` failed in line {line}")]
     Evaluation {
-        /// Template, channel and field.
+        /// Template, language, channel and field.
         place: String,
+        /// The field as a JSON pointer into the template's body.
+        pointer: String,
         line: usize,
         #[source]
         source: minijinja::Error,
     },
 
+    /// The HTML of a mail cannot be made a mail: it is too deep, too large, or no HTML for mails.
+    #[error("template `{place}` renders to HTML that {detail}")]
+    Html {
+        place: String,
+        /// The field as a JSON pointer into the template's body.
+        pointer: String,
+        detail: String,
+    },
+
     /// The message grew beyond the limit.
     #[error("template `{place}` renders to more than {bytes_max} bytes")]
-    TooLarge { place: String, bytes_max: usize },
+    TooLarge {
+        place: String,
+        /// The field as a JSON pointer into the template's body.
+        pointer: String,
+        bytes_max: usize,
+    },
+}
+
+impl RenderError {
+    /// The error as an issue of the template.
+    pub fn to_issue(&self) -> TemplateIssue {
+        match self {
+            Self::UnknownTemplate { .. } => TemplateIssue::new("", self.to_string()),
+            Self::Evaluation {
+                pointer,
+                line,
+                source,
+                ..
+            } => TemplateIssue {
+                pointer: pointer.clone(),
+                line: Some(*line),
+                detail: detail(source),
+            },
+            Self::Html {
+                pointer, detail, ..
+            } => TemplateIssue::new(pointer.clone(), format!("renders to HTML that {detail}")),
+            Self::TooLarge {
+                pointer, bytes_max, ..
+            } => TemplateIssue::new(
+                pointer.clone(),
+                format!("renders to more than {bytes_max} bytes"),
+            ),
+        }
+    }
+}
+
+/// What the engine says of an error, without the place.
+pub(crate) fn detail(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
 }

@@ -1,97 +1,62 @@
-//! How a template is written: one YAML file per template, in the shape of the API's template body.
-//!
-//! ```yaml
-//! name: order.filled
-//! description: Order filled          # the subject where a channel needs one and has none
-//! category: trading
-//! channels:
-//!   in_app:
-//!     title: Order filled
-//!     message: "{{ quantity }} {{ symbol }} filled."
-//!   sms:
-//!     body: "{{ symbol }} filled."
-//! samples:
-//!   - {symbol: AAPL, quantity: 10}
-//! ```
-//!
-//! Each channel has the fields of [`Shape`]; an unknown one is an error. Unknown variables cannot
-//! be found here: they show when a sample is rendered.
+//! A template in a YAML file, in the shape of the API's template body; and where in it a pointer
+//! points.
 
-use std::collections::BTreeMap;
+use domain::pointer_token;
+use serde_json::Value;
 
-use domain::Channel;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use crate::{Template, TemplateBody, TemplateError, TemplateIssue};
 
-use crate::TemplateError;
-use crate::section::Shape;
-
-/// Longest template file, in bytes. Mail clients clip HTML at about 100 kilobytes.
-const SOURCE_BYTES_MAX: usize = 128 * 1024;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TemplateFile {
-    pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) description: Option<String>,
-    #[serde(default)]
-    pub(crate) category: Option<String>,
-    pub(crate) channels: BTreeMap<Channel, Map<String, Value>>,
-    /// Variables to try it with.
-    #[serde(default)]
-    pub(crate) samples: Vec<Map<String, Value>>,
-}
+/// Longest template file, in bytes: a body in all its languages and some comments.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A template's text and where it came from, for errors that name a line.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub(crate) file: &'a str,
-    pub(crate) text: &'a str,
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// A path to show, such as `templates/order.filled.yaml`.
+    pub file: &'a str,
+    pub text: &'a str,
 }
 
 impl Source<'_> {
-    pub(crate) fn parse(self) -> Result<TemplateFile, TemplateError> {
-        if self.text.len() > SOURCE_BYTES_MAX {
-            return Err(self.error(1, format!("longer than {SOURCE_BYTES_MAX} bytes")));
+    /// Reads the body that the file holds.
+    pub fn parse(self) -> Result<TemplateBody, Vec<TemplateError>> {
+        if self.text.len() > FILE_BYTES_MAX {
+            let detail = format!("longer than {FILE_BYTES_MAX} bytes");
+            return Err(vec![self.error(1, detail)]);
         }
-        let parsed: TemplateFile = yaml_serde::from_str(self.text).map_err(|error| {
-            self.error(
-                error.location().map_or(1, |at| at.line()),
-                error.to_string(),
-            )
-        })?;
-        for (&channel, section) in &parsed.channels {
-            self.check_fields(channel, section)?;
-        }
-        Ok(parsed)
+        // By way of YAML's own values, which refuse a key that is there twice.
+        let value = yaml_serde::from_str::<yaml_serde::Value>(self.text)
+            .and_then(yaml_serde::from_value::<Value>)
+            .map_err(|error| {
+                let line = error.location().map_or(1, |at| at.line());
+                vec![self.error(line, error.to_string())]
+            })?;
+        TemplateBody::parse(value).map_err(|errors| {
+            let issues = errors.into_iter().map(TemplateIssue::from);
+            issues.map(|issue| self.locate(&issue)).collect()
+        })
     }
 
-    /// Refuses a field the channel does not have, and a text that is not one.
-    fn check_fields(
-        self,
-        channel: Channel,
-        section: &Map<String, Value>,
-    ) -> Result<(), TemplateError> {
-        let shape = Shape::of(channel);
-        let fields = shape.fields();
-        for (field, value) in section {
-            let line = self.line_of(channel, field);
-            if !fields.contains(&field.as_str()) {
-                let known = fields.join(", ");
-                return Err(self.error(
-                    line,
-                    format!("channels.{channel} has no field `{field}`, only {known}"),
-                ));
-            }
-            if !shape.data_fields().contains(&field.as_str()) && !value.is_string() {
-                return Err(self.error(line, format!("channels.{channel}.{field} must be a text")));
-            }
-        }
-        Ok(())
+    /// Reads and compiles the template that the file holds.
+    pub fn compile(self) -> Result<Template, Vec<TemplateError>> {
+        let body = self.parse()?;
+        Template::compile(&body)
+            .map_err(|issues| issues.iter().map(|issue| self.locate(issue)).collect())
     }
 
-    pub(crate) fn error(self, line: usize, detail: impl Into<String>) -> TemplateError {
+    /// An issue of the body as an error of the file: the line is that of the file.
+    pub fn locate(self, issue: &TemplateIssue) -> TemplateError {
+        let key_line = self.line_of(&issue.pointer);
+        let line = match issue.line {
+            Some(within) if self.is_block(key_line) => key_line + within,
+            _ => key_line,
+        };
+        let place = issue.pointer.trim_start_matches('/').replace('/', ".");
+        let separator = if place.is_empty() { "" } else { ": " };
+        self.error(line, format!("{place}{separator}{}", issue.detail))
+    }
+
+    fn error(self, line: usize, detail: impl Into<String>) -> TemplateError {
         TemplateError {
             file: self.file.to_owned(),
             line,
@@ -99,29 +64,153 @@ impl Source<'_> {
         }
     }
 
-    /// The line of `channels.<channel>.<field>`, counted from 1.
-    pub(crate) fn line_of(self, channel: Channel, field: &str) -> usize {
-        let is_key = |line: &str, key: &str| {
-            line.trim_start()
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.starts_with(':'))
-        };
-        let lines = self.text.lines().enumerate();
-        lines
-            .skip_while(|(_, line)| !is_key(line, "channels"))
-            .skip_while(|(_, line)| !is_key(line, channel.as_str()))
-            .find(|(_, line)| is_key(line, field))
-            .map_or(1, |(index, _)| index + 1)
+    /// The line that a pointer names, from 1: that of the innermost key or item which has a line of
+    /// its own.
+    fn line_of(self, pointer: &str) -> usize {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut at = 0;
+        let mut depth = None;
+        for token in pointer.split('/').skip(1) {
+            let Some(found) = find_token(&lines, at, depth, token) else {
+                break;
+            };
+            depth = Some(indent(lines[found]));
+            at = found + 1;
+        }
+        at.max(1)
     }
 
-    /// The line of a place within a field's text: below the key, where the text is a block.
-    pub(crate) fn line_within(self, channel: Channel, field: &str, line: usize) -> usize {
-        let key_line = self.line_of(channel, field);
-        let key = self.text.lines().nth(key_line - 1).unwrap_or_default();
-        let is_block = key
-            .rsplit(':')
+    /// Whether the key in this line has a text below it, rather than beside it.
+    fn is_block(self, line: usize) -> bool {
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        text.rsplit(':')
             .next()
-            .is_some_and(|rest| rest.trim().starts_with(['|', '>']));
-        if is_block { key_line + line } else { key_line }
+            .is_some_and(|rest| rest.trim().starts_with(['|', '>']))
+    }
+}
+
+/// The line of a key, or of an item by its number, within the block that begins at line `from`
+/// and whose own key stands at `depth`.
+fn find_token(lines: &[&str], from: usize, depth: Option<usize>, token: &str) -> Option<usize> {
+    let index: Option<usize> = token.parse().ok();
+    let mut items = 0;
+    let mut inner = None;
+    for (number, line) in lines.iter().enumerate().skip(from) {
+        let text = line.trim_start();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let is_item = text == "-" || text.starts_with("- ");
+        // The items of a list may stand as deep as the key they belong to.
+        let is_below = depth.is_none_or(|depth| {
+            indent(line) > depth || (indent(line) == depth && is_item && index.is_some())
+        });
+        if !is_below {
+            return None;
+        }
+        if indent(line) != *inner.get_or_insert(indent(line)) {
+            continue;
+        }
+        match index {
+            Some(index) if is_item => {
+                if items == index {
+                    return Some(number);
+                }
+                items += 1;
+            }
+            _ => {
+                let key = text.split(':').next().unwrap_or_default();
+                if text.contains(':') && pointer_token(key.trim_matches(['"', '\''])) == token {
+                    return Some(number);
+                }
+            }
+        }
+    }
+    None
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# About it.
+name: x
+channels:
+  sms:
+    body: fine
+  email: {subject: s, body: b}
+translations:
+  ru:
+    email:
+      body: |
+        one
+        two
+samples:
+- {a: 1}
+-
+  b: 2
+- {c: 3}
+";
+
+    fn line_of(pointer: &str) -> usize {
+        Source {
+            file: "x.yaml",
+            text: TEXT,
+        }
+        .line_of(pointer)
+    }
+
+    #[test]
+    fn a_pointer_finds_its_line_or_that_of_what_is_around_it() {
+        for (pointer, line) in [
+            ("/name", 2),
+            ("/channels/sms/body", 5),
+            ("/channels/email/body", 6),
+            ("/channels/voice", 3),
+            ("/translations/ru/email/body", 10),
+            ("/translations/ru/sms/body", 8),
+            ("/samples/0/a", 14),
+            ("/variables", 1),
+            ("", 1),
+        ] {
+            assert_eq!(line_of(pointer), line, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn an_issue_within_a_block_names_the_line_of_the_file() {
+        let source = Source {
+            file: "x.yaml",
+            text: TEXT,
+        };
+        let issue = TemplateIssue {
+            pointer: "/translations/ru/email/body".to_owned(),
+            line: Some(2),
+            detail: "no".to_owned(),
+        };
+
+        let error = source.locate(&issue);
+
+        assert_eq!(
+            error.to_string(),
+            "x.yaml:12: translations.ru.email.body: no"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused() {
+        let source = Source {
+            file: "x.yaml",
+            text: "name: x\nchannels:\n  sms: {body: a}\n  sms: {body: b}\n",
+        };
+
+        let errors = source.parse().unwrap_err();
+
+        assert!(errors[0].to_string().starts_with("x.yaml:"), "{errors:?}");
     }
 }

@@ -28,15 +28,28 @@
 //! [`mod@file`] (how a template is written), [`templates`] (compiled), [`vars`] (what it can see),
 //! [`message`] (rendering, and what happens when a channel has no section).
 
+mod body;
+mod brand;
 mod builtin;
+mod check;
+mod compile;
+mod engine;
 mod error;
 mod file;
+mod html;
+mod language;
 mod message;
+mod schema;
 mod section;
+mod template;
 mod templates;
 mod vars;
 
-pub use error::{RenderError, TemplateError};
-pub use message::{literal, render};
-pub use templates::{Outline, PLAIN, Templates};
+pub use body::{Fields, TemplateBody};
+pub use brand::Brand;
+pub use error::{RenderError, TemplateError, TemplateIssue};
+pub use file::Source;
+pub use message::{Rendered, literal};
+pub use template::{DEFAULT_LOCALE, Outline, Template};
+pub use templates::{PLAIN, Templates, canonical_name};
 pub use vars::{EventVars, NotificationVars, UserVars, Vars};

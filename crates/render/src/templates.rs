@@ -1,307 +1,110 @@
-//! Templates, compiled: what is looked up and rendered for the rest of the process's life.
-//!
-//! A template's fields become entries of one minijinja environment, named
-//! `<template>/<channel>.<field>.<target>`; the target (`html`, `json`, `txt`) decides how values
-//! are escaped. Text inside structured data is compiled leaf by leaf and the result is put into a
-//! parsed tree, so a quotation mark in a variable cannot break out of its string.
+//! The templates that ship with the binary, found by the type of an event.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use domain::Channel;
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-use crate::TemplateError;
 use crate::builtin::BUILTINS;
 use crate::file::Source;
-use crate::section::{DataShape, Shape};
+use crate::{Outline, RenderError, Rendered, Template, TemplateError, Vars};
 
 /// The template that shows any event, for types that have none of their own.
 pub const PLAIN: &str = "plain";
 
-/// Work one field may cost, in engine instructions. The longest template we ship needs under 300.
-const FUEL: u64 = 50_000;
-
-/// How deep macros and includes may nest.
-const RECURSION_MAX: usize = 32;
-
-/// Every template this process knows.
-#[derive(Debug)]
+/// A set of templates.
+#[derive(Debug, Clone)]
 pub struct Templates {
-    pub(crate) engine: Environment<'static>,
-    /// By canonical name, see [`canonical`].
-    by_name: BTreeMap<String, Template>,
-}
-
-/// What can be said of a template in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline<'a> {
-    pub name: &'a str,
-    pub description: Option<&'a str>,
-    /// What recipients can opt out of.
-    pub category: Option<&'a str>,
-    /// The channels it has a text for.
-    pub channels: Vec<Channel>,
-}
-
-/// One template: its sections and what is said about it.
-#[derive(Debug)]
-pub(crate) struct Template {
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    category: Option<String>,
-    pub(crate) sections: BTreeMap<Channel, Section>,
-    samples: Vec<Map<String, Value>>,
-}
-
-/// One channel's part of a template: names of engine entries.
-#[derive(Debug, Default)]
-pub(crate) struct Section {
-    pub(crate) subject: Option<String>,
-    pub(crate) body: Option<String>,
-    pub(crate) body_html: Option<String>,
-    pub(crate) data: Option<Node>,
-}
-
-/// Structured data with templates at its leaves.
-#[derive(Debug)]
-pub(crate) enum Node {
-    /// Has nothing to evaluate.
-    Literal(Value),
-    /// Evaluates to a string.
-    Text(String),
-    /// A lone `{{ expression }}`: evaluates to whatever the expression is.
-    Typed(String),
-    List(Vec<Self>),
-    Object(Vec<(String, Self)>),
+    /// By canonical name, see [`canonical_name`].
+    by_name: BTreeMap<String, Arc<Template>>,
 }
 
 impl Templates {
     /// Compiles the templates that ship with Postrider.
     pub fn builtin() -> Result<Self, TemplateError> {
-        Self::compile(BUILTINS.iter().map(|it| Source {
-            file: it.file,
-            text: it.source,
-        }))
+        Self::compile(BUILTINS.iter().copied())
     }
 
     pub(crate) fn compile<'a>(
         sources: impl Iterator<Item = Source<'a>>,
     ) -> Result<Self, TemplateError> {
-        let mut templates = Self {
-            engine: engine(),
-            by_name: BTreeMap::new(),
-        };
+        let mut by_name: BTreeMap<String, Arc<Template>> = BTreeMap::new();
         for source in sources {
-            templates.add(source)?;
+            let template = source.compile().map_err(first)?;
+            let key = canonical_name(template.name());
+            if let Some(other) = by_name.get(&key) {
+                return Err(TemplateError {
+                    file: source.file.to_owned(),
+                    line: 1,
+                    detail: format!("`{}` is taken by `{}`", template.name(), other.name()),
+                });
+            }
+            by_name.insert(key, Arc::new(template));
         }
-        Ok(templates)
+        Ok(Self { by_name })
     }
 
-    fn add(&mut self, source: Source<'_>) -> Result<(), TemplateError> {
-        let file = source.parse()?;
-        let mut sections = BTreeMap::new();
-        for (&channel, fields) in &file.channels {
-            let mut compiler = Compiler {
-                engine: &mut self.engine,
-                source,
-                template: &file.name,
-                channel,
-            };
-            sections.insert(channel, compiler.section(fields)?);
-        }
-        let template = Template {
-            sections,
-            name: file.name,
-            description: file.description,
-            category: file.category,
-            samples: file.samples,
-        };
-        let key = canonical(&template.name);
-        if let Some(other) = self.by_name.get(&key) {
-            return Err(source.error(
-                1,
-                format!("`{}` is taken by `{}`", template.name, other.name),
-            ));
-        }
-        self.by_name.insert(key, template);
-        Ok(())
+    /// The template that answers to `name`: case does not matter and `_` equals `.`, so
+    /// `ORDER_FILLED` finds `order.filled`.
+    pub fn get(&self, name: &str) -> Option<&Arc<Template>> {
+        self.by_name.get(&canonical_name(name))
     }
 
-    /// The name of the template that answers to `name`: case does not matter and `_` equals `.`,
-    /// so `ORDER_FILLED` finds `order.filled`.
+    /// Every template, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Template>> {
+        self.by_name.values()
+    }
+
+    /// The name of the template that answers to `name`.
     pub fn find(&self, name: &str) -> Option<&str> {
-        self.get(name).map(|template| template.name.as_str())
+        self.get(name).map(|template| template.name())
     }
 
     /// What can be said of a template in a list.
     pub fn outline(&self, name: &str) -> Option<Outline<'_>> {
-        let template = self.get(name)?;
-        Some(Outline {
-            name: &template.name,
-            description: template.description.as_deref(),
-            category: template.category.as_deref(),
-            channels: template.sections.keys().copied().collect(),
-        })
+        self.get(name).map(|template| template.outline())
     }
 
     /// What recipients can opt out of, as the template says.
     pub fn category(&self, name: &str) -> Option<&str> {
-        self.get(name)?.category.as_deref()
+        self.get(name)?.body().category.as_deref()
     }
 
-    /// Variables to try the template with, from its file.
+    /// Variables to try the template with.
     pub fn samples(&self, name: &str) -> &[Map<String, Value>] {
-        self.get(name).map_or(&[], |template| &template.samples)
+        self.get(name)
+            .map_or(&[], |template| &template.body().samples)
     }
 
     /// Every name, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.values().map(|template| template.name.as_str())
+        self.iter().map(|template| template.name())
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Template> {
-        self.by_name.get(&canonical(name))
+    /// Renders the template of that name for `channel`.
+    pub fn render(
+        &self,
+        name: &str,
+        channel: Channel,
+        vars: &Vars<'_>,
+    ) -> Result<Rendered, RenderError> {
+        let template = self.get(name).ok_or_else(|| RenderError::UnknownTemplate {
+            name: name.to_owned(),
+        })?;
+        template.render(channel, vars)
     }
 }
 
-fn canonical(name: &str) -> String {
+/// A name as it is compared: `ORDER_FILLED` and `order.filled` are one.
+pub fn canonical_name(name: &str) -> String {
     name.to_lowercase().replace('_', ".")
 }
 
-fn engine() -> Environment<'static> {
-    let mut engine = Environment::new();
-    engine.set_undefined_behavior(UndefinedBehavior::Strict);
-    engine.set_fuel(Some(FUEL));
-    engine.set_recursion_limit(RECURSION_MAX);
-    // A `{% if %}` on a line of its own leaves no empty line in a mail.
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
-    engine.set_syntax(syntax.expect("the delimiters are the default ones"));
-    engine
-}
-
-/// Compiles the fields of one section.
-struct Compiler<'a> {
-    engine: &'a mut Environment<'static>,
-    source: Source<'a>,
-    template: &'a str,
-    channel: Channel,
-}
-
-impl Compiler<'_> {
-    fn section(&mut self, fields: &Map<String, Value>) -> Result<Section, TemplateError> {
-        let shape = Shape::of(self.channel);
-        Ok(Section {
-            subject: self.text_field(fields, shape.subject, "txt")?,
-            body: self.text_field(fields, shape.body, "txt")?,
-            body_html: self.text_field(fields, shape.body_html, "html")?,
-            data: self.data(fields, shape.data)?,
-        })
-    }
-
-    fn text_field(
-        &mut self,
-        fields: &Map<String, Value>,
-        field: Option<&str>,
-        target: &str,
-    ) -> Result<Option<String>, TemplateError> {
-        let Some(field) = field else { return Ok(None) };
-        let Some(text) = fields.get(field).and_then(Value::as_str) else {
-            return Ok(None);
-        };
-        self.entry(field, field, target, text).map(Some)
-    }
-
-    fn data(
-        &mut self,
-        fields: &Map<String, Value>,
-        shape: DataShape,
-    ) -> Result<Option<Node>, TemplateError> {
-        match shape {
-            DataShape::None => Ok(None),
-            DataShape::Whole(field) => fields
-                .get(field)
-                .map(|value| self.node(field, field, value))
-                .transpose(),
-            DataShape::Object(names) => {
-                let present = names
-                    .iter()
-                    .filter_map(|&name| Some((name, fields.get(name)?)));
-                let nodes = present
-                    .map(|(name, value)| Ok((name.to_owned(), self.node(name, name, value)?)))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok(Some(nodes)
-                    .filter(|nodes| !nodes.is_empty())
-                    .map(Node::Object))
-            }
-        }
-    }
-
-    /// `field` is what the file calls it; `path` names the leaf within.
-    fn node(&mut self, field: &str, path: &str, value: &Value) -> Result<Node, TemplateError> {
-        match value {
-            Value::String(text) if is_lone_expression(text) => {
-                self.entry(field, path, "json", text).map(Node::Typed)
-            }
-            Value::String(text) if text.contains("{{") || text.contains("{%") => {
-                self.entry(field, path, "txt", text).map(Node::Text)
-            }
-            Value::Array(items) => {
-                let nodes = items.iter().enumerate();
-                nodes
-                    .map(|(index, item)| self.node(field, &format!("{path}.{index}"), item))
-                    .collect::<Result<_, _>>()
-                    .map(Node::List)
-            }
-            Value::Object(entries) => {
-                let nodes = entries.iter().map(|(key, value)| {
-                    Ok((
-                        key.clone(),
-                        self.node(field, &format!("{path}.{key}"), value)?,
-                    ))
-                });
-                nodes.collect::<Result<_, _>>().map(Node::Object)
-            }
-            literal => Ok(Node::Literal(literal.clone())),
-        }
-    }
-
-    fn entry(
-        &mut self,
-        field: &str,
-        path: &str,
-        target: &str,
-        text: &str,
-    ) -> Result<String, TemplateError> {
-        let entry = format!("{}/{}.{path}.{target}", self.template, self.channel);
-        match self
-            .engine
-            .add_template_owned(entry.clone(), text.to_owned())
-        {
-            Ok(()) => Ok(entry),
-            Err(error) => {
-                let within = error.line().unwrap_or(1);
-                let line = self.source.line_within(self.channel, field, within);
-                let detail = error.detail().unwrap_or("is not a template");
-                Err(self
-                    .source
-                    .error(line, format!("channels.{}.{path}: {detail}", self.channel)))
-            }
-        }
-    }
-}
-
-/// Whether the text is one `{{ expression }}` and nothing else, so that a number stays a number.
-fn is_lone_expression(text: &str) -> bool {
-    let inner = text
-        .trim()
-        .strip_prefix("{{")
-        .and_then(|text| text.strip_suffix("}}"));
-    inner.is_some_and(|inner| !["{{", "}}", "{%"].iter().any(|mark| inner.contains(mark)))
+/// A start stops at the first error; `template check` shows them all.
+fn first(errors: Vec<TemplateError>) -> TemplateError {
+    let mut errors = errors.into_iter();
+    errors.next().expect("a template is refused for a reason")
 }
 
 #[cfg(test)]
@@ -349,12 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_field_the_channel_does_not_have_is_refused_with_those_it_has() {
+    fn a_field_the_channel_does_not_have_names_its_line() {
         let error = compile_error("name: x\nchannels:\n  in_app:\n    titel: t\n    message: m\n");
 
         assert_eq!(
             error,
-            "templates/x.yaml:4: channels.in_app has no field `titel`, only title, message, data"
+            "templates/x.yaml:4: channels.in_app.titel: is not a field of in_app, only title, \
+             message, data"
         );
     }
 

@@ -1,7 +1,9 @@
 //! Deliveries and their attempts: one notification, to one user, over one channel.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{AttemptStatus, Channel, DeliveryId, Message, NotificationId, Status};
+use domain::{
+    AttemptStatus, Channel, DeliveryId, Message, NotificationId, Status, TenantId, UserId,
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -172,6 +174,48 @@ pub(crate) fn earliest_delivery(notification_ids: &[NotificationId]) -> Uuid {
     let millis = (earliest.as_u128() >> 80) as i64;
     let made_at = DateTime::from_timestamp_millis(millis).unwrap_or_default();
     first_id(made_at - TimeDelta::days(1))
+}
+
+/// How far back a user's notifications are looked at for what still waits: longer than any quiet
+/// hours and retries together.
+const WAITING_DAYS: i64 = 3;
+
+/// Notifications of one user that are looked at.
+const WAITING_MAX: i64 = 1000;
+
+/// The jobs that work on a user's open deliveries, of the latest notifications.
+pub async fn list_waiting_jobs(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>, StoreError> {
+    sqlx::query_scalar!(
+        r#"
+        select delivery.job_id as "job_id!"
+        from (
+            select id
+            from notifications
+            where tenant_id = $1
+              and user_id = $2
+              and id >= $3
+              and status in ('pending', 'queued', 'retrying')
+            order by id desc
+            limit $4
+        ) as open
+        join deliveries as delivery on delivery.notification_id = open.id
+        where delivery.id >= $3
+          and delivery.status in ('pending', 'queued', 'retrying')
+          and delivery.job_id is not null
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        first_id(now - TimeDelta::days(WAITING_DAYS)),
+        WAITING_MAX,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("list the waiting jobs of a user"))
 }
 
 /// Inserts deliveries in one statement.

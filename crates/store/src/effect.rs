@@ -5,8 +5,9 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    AttemptStatus, Channel, DeliveryId, EventId, Message, NotificationId, Priority, ReplayId,
-    ReplayState, Status, TenantId, TraceStep, UserId,
+    AttemptStatus, Channel, DeliveryId, DigestId, DigestKey, EventId, Message, NotificationId,
+    Priority, ReplayId, ReplayState, RuleId, Severity, Status, Telling, TenantId, TraceStep,
+    UserId,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ pub enum Effect {
         category: Option<String>,
         /// The language it will be told in; one that the send named stays.
         locale: Option<String>,
+        /// The version of its template; 0 ships with the binary.
+        template_version: Option<u32>,
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),
@@ -49,6 +52,16 @@ pub enum Effect {
         subject_id: Uuid,
         at: DateTime<Utc>,
         steps: Vec<TraceStep>,
+    },
+    /// Adds an item to the open digest of its key, or opens one with it.
+    DigestJoined(Box<DigestJoin>),
+    /// Closes a digest, unless it has closed.
+    DigestClosed(Box<DigestClose>),
+    /// Marks a closed digest as told by a notification that this settlement plans.
+    DigestTold {
+        id: DigestId,
+        /// `None` if nothing was left to be told.
+        notification_id: Option<NotificationId>,
     },
     /// Ends a replay whose job has become a dead letter, or was cancelled.
     ReplayEnded {
@@ -85,6 +98,22 @@ pub struct NewNotification {
     pub delivery_count: u16,
     pub is_test: bool,
     pub bypass_quiet_hours: bool,
+    pub decided: Decided,
+}
+
+/// What the decision for a notification was made of; nothing of it for most direct sends.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decided {
+    /// The rule that led to it, and which of its actions, from 0.
+    pub rule: Option<(RuleId, u16)>,
+    /// The side of the rule's test that the user is on.
+    pub variant: Option<String>,
+    /// What stands in, in order, for a channel that cannot deliver.
+    pub fallback: Vec<Channel>,
+    /// The version of the template it is told in; 0 ships with the binary.
+    pub template_version: Option<u32>,
+    /// The digest that it tells.
+    pub digest_id: Option<DigestId>,
 }
 
 /// A row of `deliveries`, before rendering.
@@ -104,6 +133,36 @@ pub struct NewDelivery {
     /// The open job that works on it.
     pub job_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
+}
+
+/// An item that joins a digest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DigestJoin {
+    pub key: DigestKey,
+    /// The event; or the delivery that quiet hours hold back.
+    pub source_id: Uuid,
+    /// Whose trace says so: the event's, or the delivery's notification's.
+    pub subject_id: Uuid,
+    /// The id of the digest, should this open one. A new one for every join.
+    pub digest_id: DigestId,
+    /// When the digest closes, should this open it.
+    pub closes_at: DateTime<Utc>,
+    /// So many items close it, should this open it. `None` leaves that to the window.
+    pub size_max: Option<u32>,
+    pub priority: Priority,
+    pub severity: Option<Severity>,
+    /// How the digest is told, should this open it.
+    pub telling: Telling,
+    pub at: DateTime<Utc>,
+}
+
+/// A digest whose window has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestClose {
+    pub digest_id: DigestId,
+    /// Digests are locked in the order of their keys.
+    pub key: DigestKey,
+    pub at: DateTime<Utc>,
 }
 
 /// A change of a delivery's status.

@@ -7,20 +7,23 @@
 //! # Reading order
 //!
 //! `connect` (the pool and transactions), [`events`], [`keys`] and [`idempotency`] (what comes in),
-//! [`effect`] and [`settlement`] (what jobs change), [`prepare`] and [`recipients`] (what jobs
-//! read), [`notifications`], [`history`], [`deliveries`], [`traces`] and [`inbox`] (what people look
-//! at), [`reading`] (what they do about it), [`users`], [`preferences`] and [`topics`] (who they are
-//! and what they want), [`revisions`] (what processes keep copies of), [`erase`] (how they are forgotten), [`partitions`] and [`retention`] (months
-//! come and go), [`stats`] and [`server`] (what operators look at).
+//! [`effect`] and [`settlement`] (what jobs change), [`prepare`], [`recipients`] and [`audience`]
+//! (what jobs read), [`notifications`], [`history`], [`deliveries`], [`digests`], [`traces`] and
+//! [`inbox`] (what people look at), [`reading`] (what they do about it), [`users`], [`preferences`]
+//! and [`topics`] (who they are and what they want), [`templates`] (in which words they are told),
+//! [`revisions`] (what processes keep copies of), [`erase`] (how they are forgotten), [`partitions`]
+//! and [`retention`] (months come and go), [`stats`] and [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
     reason = "fields are named like their columns"
 )]
 
 pub mod api_keys;
+pub mod audience;
 pub mod audit;
 mod connect;
 pub mod deliveries;
+pub mod digests;
 pub mod effect;
 pub mod erase;
 mod error;
@@ -47,6 +50,7 @@ pub mod server;
 pub mod settlement;
 pub mod stats;
 pub mod subjects;
+pub mod templates;
 pub mod tenants;
 pub mod topics;
 pub mod traces;

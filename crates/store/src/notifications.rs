@@ -1,13 +1,15 @@
 //! Notifications: the decision to tell one user something.
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, EventId, NotificationId, Priority, Status, TenantId, UserId};
+use domain::{
+    Channel, DigestId, EventId, NotificationId, Priority, RuleId, Status, TenantId, UserId,
+};
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::effect::NewNotification;
+use crate::effect::{Decided, NewNotification};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
 
@@ -40,6 +42,7 @@ pub struct Notification {
     pub channels: Option<Vec<Channel>>,
     /// Variables of a direct send; an event's are its payload.
     pub data: Option<Value>,
+    pub decided: Decided,
 }
 
 /// Inserts direct sends, in one statement.
@@ -120,26 +123,47 @@ pub(crate) async fn insert_rows(
         .map(|row| row.channels.as_deref().map(join))
         .collect();
     let data: Vec<_> = rows.iter().map(|row| row.data.as_ref()).collect();
+    let decided = || rows.iter().map(|row| &row.decided);
+    let rules: Vec<_> = decided()
+        .map(|it| it.rule.map(|(id, _)| id.as_uuid()))
+        .collect();
+    let actions: Vec<_> = decided()
+        .map(|it| it.rule.map(|(_, action)| action as i16))
+        .collect();
+    let variants: Vec<_> = decided().map(|it| it.variant.as_deref()).collect();
+    let fallbacks: Vec<_> = decided()
+        .map(|it| (!it.fallback.is_empty()).then(|| join(&it.fallback)))
+        .collect();
+    let versions: Vec<_> = decided()
+        .map(|it| it.template_version.map(|version| version as i32))
+        .collect();
+    let digests: Vec<_> = decided()
+        .map(|it| it.digest_id.map(DigestId::as_uuid))
+        .collect();
     // `unnest` would flatten an array of arrays, so channels travel as one text per row.
     sqlx::query!(
         r#"
         insert into notifications (
             id, created_at, updated_at, send_at, expires_at, event_id, delivery_count, is_test,
             bypass_quiet_hours, tenant_id, user_id, type, category, priority, status, template,
-            locale, subject, content, channels, data
+            locale, subject, content, channels, data, rule_id, action, variant, fallback,
+            template_version, digest_id
         )
         select id, created_at, created_at, send_at, expires_at, event_id, delivery_count, is_test,
                bypass_quiet_hours, tenant_id, user_id, type, category, priority, status, template,
-               locale, subject, content, string_to_array(channels, ','), data
+               locale, subject, content, string_to_array(channels, ','), data,
+               rule_id, action, variant, string_to_array(fallback, ','), template_version, digest_id
         from unnest(
             $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::uuid[],
             $6::smallint[], $7::boolean[], $8::boolean[], $9::text[], $10::text[], $11::text[],
             $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
-            $18::text[], $19::text[], $20::jsonb[]
+            $18::text[], $19::text[], $20::jsonb[], $21::uuid[], $22::smallint[], $23::text[],
+            $24::text[], $25::integer[], $26::uuid[]
         ) as planned (
             id, created_at, send_at, expires_at, event_id, delivery_count, is_test,
             bypass_quiet_hours, tenant_id, user_id, type, category, priority, status, template,
-            locale, subject, content, channels, data
+            locale, subject, content, channels, data, rule_id, action, variant, fallback,
+            template_version, digest_id
         )
         "#,
         &ids,
@@ -162,6 +186,12 @@ pub(crate) async fn insert_rows(
         &contents as &[Option<&str>],
         &channels as &[Option<String>],
         &data as &[Option<&Value>],
+        &rules as &[Option<Uuid>],
+        &actions as &[Option<i16>],
+        &variants as &[Option<&str>],
+        &fallbacks as &[Option<String>],
+        &versions as &[Option<i32>],
+        &digests as &[Option<Uuid>],
     )
     .execute(connection)
     .await?;
@@ -180,7 +210,9 @@ pub(crate) const COLUMNS: &str = "notification.id, notification.created_at, \
      notification.bypass_quiet_hours, notification.tenant_id, notification.user_id, \
      notification.type as kind, notification.category, notification.priority, \
      notification.status, notification.template, notification.locale, notification.subject, \
-     notification.content, notification.channels, notification.data";
+     notification.content, notification.channels, notification.data, notification.rule_id, \
+     notification.action, notification.variant, notification.fallback, \
+     notification.template_version, notification.digest_id";
 
 fn select() -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("select ");
@@ -225,6 +257,12 @@ pub(crate) struct Row {
     content: Option<String>,
     channels: Option<Vec<String>>,
     data: Option<Document<Value>>,
+    rule_id: Option<Uuid>,
+    action: Option<i16>,
+    variant: Option<String>,
+    fallback: Option<Vec<String>>,
+    template_version: Option<i32>,
+    digest_id: Option<Uuid>,
 }
 
 impl TryFrom<Row> for Notification {
@@ -237,7 +275,19 @@ impl TryFrom<Row> for Notification {
             .channels
             .as_deref()
             .map(|words| words.iter().map(channel).collect());
+        let fallback = row.fallback.as_deref().unwrap_or_default();
+        let decided = Decided {
+            rule: row
+                .rule_id
+                .map(RuleId::from)
+                .zip(row.action.map(|action| action as u16)),
+            variant: row.variant,
+            fallback: fallback.iter().map(channel).collect::<Result<_, _>>()?,
+            template_version: row.template_version.map(|version| version as u32),
+            digest_id: row.digest_id.map(DigestId::from),
+        };
         Ok(Self {
+            decided,
             id: row.id.into(),
             created_at: row.created_at,
             updated_at: row.updated_at,

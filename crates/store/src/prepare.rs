@@ -5,15 +5,19 @@
 //! Ids are joined rather than compared with `any`: that would look up each of them in every
 //! partition, where the join looks only in the one that can have it.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use domain::{
-    Channel, DeliveryId, EventId, Message, NotificationId, Preferences, Priority, Status, TenantId,
-    UserId,
+    Channel, DeliveryId, DigestId, EventId, Message, NotificationId, Preferences, Priority,
+    Severity, Status, TenantId, UserId,
 };
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::StoreError;
+use crate::digests::{DigestItems, list_items};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
 
@@ -44,11 +48,12 @@ pub struct ToRender {
     /// The event that led to it, if one did.
     pub event: Option<RenderEvent>,
     pub is_test: bool,
-    /// What the user wants by now, of a send that waited for its `send_at`; what they wanted when
-    /// it came in has been heeded.
-    pub wishes: Option<Preferences>,
+    /// Of what has waited; what the user wanted when it came in has been heeded.
+    pub wishes: Option<Wishes>,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
+    /// What it tells, if it tells a digest.
+    pub digest: Option<Arc<DigestItems>>,
 }
 
 /// What a template may say of the event.
@@ -59,6 +64,17 @@ pub struct RenderEvent {
     pub kind: String,
     pub created_at: DateTime<Utc>,
     pub payload: Value,
+}
+
+/// What a user wants by now of what has waited. Nobody's who has said nothing, and no test's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wishes {
+    pub preferences: Preferences,
+    /// Of the user's row.
+    pub timezone: Option<String>,
+    /// Of the event that led to it, if one did.
+    pub severity: Option<Severity>,
+    pub bypass_quiet_hours: bool,
 }
 
 /// What sending needs to know of a delivery.
@@ -81,8 +97,11 @@ pub struct ToDeliver {
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub is_test: bool,
+    /// Of what has waited.
+    pub wishes: Option<Wishes>,
     /// Whether it is its notification's only delivery.
     pub is_sole: bool,
+    pub is_rendered: bool,
     /// `None` in-app, where it stays in the row that the feed reads, but for tests; and until
     /// rendered.
     pub message: Option<Message>,
@@ -91,9 +110,13 @@ pub struct ToDeliver {
 }
 
 /// Loads deliveries with their notification and event, for rendering.
+///
+/// What their users want is read again for sends that waited for their `send_at`, and for what came
+/// in until `waited_since`.
 pub async fn load_for_render(
     connection: &mut PgConnection,
     ids: &[DeliveryId],
+    waited_since: DateTime<Utc>,
 ) -> Result<Vec<ToRender>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
@@ -104,13 +127,9 @@ pub async fn load_for_render(
                notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
                notification.data as "data: Document<Value>",
-               notification.delivery_count, notification.is_test,
-               case when notification.send_at is not null then (
-                   select body
-                   from preferences
-                   where preferences.tenant_id = delivery.tenant_id
-                     and preferences.user_id = delivery.user_id
-               ) end as "wishes: Document<Value>",
+               notification.delivery_count, notification.is_test, notification.digest_id,
+               notification.bypass_quiet_hours, wish.body as "body?: Document<Value>",
+               wish.timezone, event.severity as "event_severity?",
                event.id as "event_row_id?",
                event.event_id as "event_id?", event.type as "event_kind?",
                event.created_at as "event_created_at?", event.payload as "payload?: Document<Value>"
@@ -118,16 +137,43 @@ pub async fn load_for_render(
         join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
         left join events as event on event.id = notification.event_id
+        left join lateral (
+            select said.body, (
+                select known.timezone
+                from users as known
+                where known.tenant_id = said.tenant_id and known.user_id = said.user_id
+            ) as timezone
+            from preferences as said
+            where (notification.send_at is not null or notification.created_at <= $2)
+              and not notification.is_test
+              and said.tenant_id = delivery.tenant_id
+              and said.user_id = delivery.user_id
+            limit 1
+        ) as wish on true
         "#,
         &ids,
+        waited_since,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(during("load deliveries to render"))?;
+    let told: BTreeSet<_> = rows.iter().filter_map(|row| row.digest_id).collect();
+    let told: Vec<_> = told.into_iter().map(DigestId::from).collect();
+    let mut digests: HashMap<_, _> = HashMap::new();
+    if !told.is_empty() {
+        let items = list_items(connection, &told).await?;
+        digests.extend(items.into_iter().map(|(id, items)| (id, Arc::new(items))));
+    }
 
     rows.into_iter()
         .map(|row| {
             let words = Words::read(&row.channel, &row.status, &row.priority)?;
+            let wishes = wishes(
+                row.body,
+                row.timezone,
+                row.event_severity.as_deref(),
+                row.bypass_quiet_hours,
+            )?;
             let event = match (
                 row.event_row_id,
                 row.event_id,
@@ -163,17 +209,24 @@ pub async fn load_for_render(
                 data: row.data.map(|data| data.0),
                 event,
                 is_test: row.is_test,
-                wishes: row.wishes.map(|body| Preferences::of_stored(body.0)),
+                wishes,
                 is_sole: row.delivery_count == 1,
+                digest: row
+                    .digest_id
+                    .map(|id| digests.get(&id.into()).cloned().unwrap_or_default()),
             })
         })
         .collect()
 }
 
 /// Loads deliveries with their notification, for sending.
+///
+/// What their users want is read again for sends that waited for their `send_at`, and for what came
+/// in until `waited_since`; for nobody where that is `None`.
 pub async fn load_for_deliver(
     connection: &mut PgConnection,
     ids: &[DeliveryId],
+    waited_since: Option<DateTime<Utc>>,
 ) -> Result<Vec<ToDeliver>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     // An in-app message is not handed to anyone but the outbox, so it is not read either.
@@ -184,6 +237,13 @@ pub async fn load_for_deliver(
                delivery.address, notification.type as kind, notification.priority,
                notification.category, notification.created_at, notification.expires_at,
                notification.is_test, notification.delivery_count,
+               notification.bypass_quiet_hours, wish.body as "body?: Document<Value>",
+               wish.timezone, case when wish.body is not null then (
+                   select event.severity
+                   from events as event
+                   where event.id = notification.event_id
+               ) end as event_severity,
+               delivery.message is not null as "is_rendered!",
                case when delivery.channel <> 'in_app' or notification.is_test
                     then delivery.message end
                    as "message: Document<Message>",
@@ -191,8 +251,23 @@ pub async fn load_for_deliver(
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
+        left join lateral (
+            select said.body, (
+                select known.timezone
+                from users as known
+                where known.tenant_id = said.tenant_id and known.user_id = said.user_id
+            ) as timezone
+            from preferences as said
+            where $2::timestamptz is not null
+              and (notification.send_at is not null or notification.created_at <= $2)
+              and not notification.is_test
+              and said.tenant_id = delivery.tenant_id
+              and said.user_id = delivery.user_id
+            limit 1
+        ) as wish on true
         "#,
         &ids,
+        waited_since,
     )
     .fetch_all(connection)
     .await
@@ -201,6 +276,12 @@ pub async fn load_for_deliver(
     rows.into_iter()
         .map(|row| {
             let words = Words::read(&row.channel, &row.status, &row.priority)?;
+            let wishes = wishes(
+                row.body,
+                row.timezone,
+                row.event_severity.as_deref(),
+                row.bypass_quiet_hours,
+            )?;
             Ok(ToDeliver {
                 id: row.id.into(),
                 notification_id: row.notification_id.into(),
@@ -217,12 +298,31 @@ pub async fn load_for_deliver(
                 created_at: row.created_at,
                 expires_at: row.expires_at,
                 is_test: row.is_test,
+                wishes,
                 is_sole: row.delivery_count == 1,
+                is_rendered: row.is_rendered,
                 message: row.message.map(|message| message.0),
                 limits_revision: row.limits_revision,
             })
         })
         .collect()
+}
+
+/// The wishes of a joined row, if they were read and there are any.
+fn wishes(
+    body: Option<Document<Value>>,
+    timezone: Option<String>,
+    severity: Option<&str>,
+    bypass_quiet_hours: bool,
+) -> Result<Option<Wishes>, StoreError> {
+    let read = |word| Severity::parse(word).ok_or_else(|| unknown_word("events", word));
+    let severity = severity.map(read).transpose()?;
+    Ok(body.map(|body| Wishes {
+        preferences: Preferences::of_stored(body.0),
+        timezone,
+        severity,
+        bypass_quiet_hours,
+    }))
 }
 
 /// The words of a joined row, as values.

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use domain::{Channel, Priority, Status, TenantId};
+use domain::{Channel, Priority, RuleId, Status, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -28,17 +28,25 @@ const MINUTES_KEPT: TimeDelta = TimeDelta::hours(2);
 /// Most rows that one call folds or removes.
 const ROWS_MAX: i64 = 10_000;
 
+/// Rows of tests that one window shows.
+const SIDES_MAX: i64 = 10_000;
+
 /// The word for what was planned, whatever became of it.
 const PLANNED: &str = "planned";
 
 /// Stands in for a channel where notifications are counted.
 const NOTIFICATIONS: &str = "";
 
+/// Stands in for a side of a test where all are counted.
+const EVERYBODY: &str = "";
+
 /// What is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
     tenant_id: &'a str,
     bucket: DateTime<Utc>,
+    /// Empty where all are counted.
+    side: &'a str,
     channel: &'static str,
     priority: &'static str,
     status: &'static str,
@@ -58,26 +66,33 @@ pub(crate) struct Counted<'a> {
     pub(crate) id: Uuid,
     pub(crate) channel: Channel,
     pub(crate) priority: Priority,
+    /// The side of a test that its notification is on: `<rule id>/<action>/<variant>`.
+    pub(crate) side: Option<&'a str>,
 }
 
 impl<'a> Counts<'a> {
     /// Counts a notification.
-    pub(crate) fn notification(&mut self, tenant_id: &'a TenantId, id: Uuid, priority: Priority) {
-        self.add(
-            Key {
-                tenant_id: tenant_id.as_str(),
-                bucket: minute_of(id),
-                channel: NOTIFICATIONS,
-                priority: priority.as_str(),
-                status: PLANNED,
-            },
-            1,
-        );
+    pub(crate) fn notification(
+        &mut self,
+        tenant_id: &'a TenantId,
+        id: Uuid,
+        priority: Priority,
+        side: Option<&'a str>,
+    ) {
+        let key = Key {
+            tenant_id: tenant_id.as_str(),
+            bucket: minute_of(id),
+            side: EVERYBODY,
+            channel: NOTIFICATIONS,
+            priority: priority.as_str(),
+            status: PLANNED,
+        };
+        self.add(key, side, 1);
     }
 
     /// Counts a delivery that was planned as `status`.
     pub(crate) fn planned(&mut self, delivery: &Counted<'a>, status: Status) {
-        self.add(key(delivery, PLANNED), 1);
+        self.add(key(delivery, PLANNED), delivery.side, 1);
         self.rests(delivery, status, 1);
     }
 
@@ -92,12 +107,16 @@ impl<'a> Counts<'a> {
     /// What is still on its way is what was planned and rests nowhere.
     fn rests(&mut self, delivery: &Counted<'a>, status: Status, count: i64) {
         if is_counted(status) {
-            self.add(key(delivery, status.as_str()), count);
+            self.add(key(delivery, status.as_str()), delivery.side, count);
         }
     }
 
-    fn add(&mut self, key: Key<'a>, count: i64) {
+    /// Adds to what all are counted by, and to the side of a test.
+    fn add(&mut self, key: Key<'a>, side: Option<&'a str>, count: i64) {
         *self.sums.entry(key).or_default() += count;
+        if let Some(side) = side {
+            *self.sums.entry(Key { side, ..key }).or_default() += count;
+        }
     }
 
     /// Writes the counts: the last statement before a commit, because others may count on.
@@ -108,23 +127,27 @@ impl<'a> Counts<'a> {
         }
         let tenants: Vec<_> = sums.iter().map(|(key, _)| key.tenant_id).collect();
         let buckets: Vec<_> = sums.iter().map(|(key, _)| key.bucket).collect();
+        let sides: Vec<_> = sums.iter().map(|(key, _)| key.side).collect();
         let channels: Vec<_> = sums.iter().map(|(key, _)| key.channel).collect();
         let priorities: Vec<_> = sums.iter().map(|(key, _)| key.priority).collect();
         let statuses: Vec<_> = sums.iter().map(|(key, _)| key.status).collect();
         let counts: Vec<_> = sums.iter().map(|(_, count)| **count).collect();
         sqlx::query!(
             r#"
-            insert into stats as known (tenant_id, bucket, channel, priority, status, count, slot)
-            select tenant_id, bucket, channel, priority, status, count,
-                   (pg_backend_pid() % $7)::smallint
+            insert into stats as known
+                (tenant_id, bucket, side, channel, priority, status, count, slot)
+            select tenant_id, bucket, side, channel, priority, status, count,
+                   (pg_backend_pid() % $8)::smallint
             from unnest(
-                $1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bigint[]
-            ) as added (tenant_id, bucket, channel, priority, status, count)
-            on conflict (tenant_id, bucket, channel, priority, status, slot) do update
+                $1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[],
+                $7::bigint[]
+            ) as added (tenant_id, bucket, side, channel, priority, status, count)
+            on conflict (tenant_id, bucket, side, channel, priority, status, slot) do update
             set count = known.count + excluded.count
             "#,
             &tenants as &[&str],
             &buckets,
+            &sides as &[&str],
             &channels as &[&str],
             &priorities as &[&str],
             &statuses as &[&str],
@@ -141,6 +164,7 @@ fn key<'a>(delivery: &Counted<'a>, status: &'static str) -> Key<'a> {
     Key {
         tenant_id: delivery.tenant_id.as_str(),
         bucket: minute_of(delivery.id),
+        side: EVERYBODY,
         channel: delivery.channel.as_str(),
         priority: delivery.priority.as_str(),
         status,
@@ -169,7 +193,9 @@ pub(crate) async fn reopened(
     let ids: Vec<Uuid> = ended.iter().map(|(id, _)| *id).collect();
     let rows = sqlx::query!(
         r#"
-        select delivery.id, delivery.tenant_id, delivery.channel, notification.priority
+        select delivery.id, delivery.tenant_id, delivery.channel, notification.priority,
+               notification.rule_id || '/' || notification.action || '/' || notification.variant
+                   as side
         from unnest($1::uuid[]) as reopened (id)
         join deliveries as delivery on delivery.id = reopened.id
         join notifications as notification on notification.id = delivery.notification_id
@@ -189,16 +215,18 @@ pub(crate) async fn reopened(
                 row.id,
                 Channel::parse(&row.channel).ok_or_else(|| unknown(&row.channel))?,
                 Priority::parse(&row.priority).ok_or_else(|| unknown(&row.priority))?,
+                row.side,
             ))
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     let mut counts = Counts::default();
-    for (tenant_id, id, channel, priority) in &deliveries {
+    for (tenant_id, id, channel, priority, side) in &deliveries {
         let delivery = Counted {
             tenant_id,
             id: *id,
             channel: *channel,
             priority: *priority,
+            side: side.as_deref(),
         };
         let was = statuses.get(id).copied().unwrap_or(Status::Failed);
         counts.moved(&delivery, was, Status::Queued);
@@ -274,6 +302,7 @@ pub async fn counts(
         where tenant_id = any(coalesce($1::text[], array(select tenant_id from tenants)))
           and bucket >= $2
           and bucket < $3
+          and side = ''
         group by channel, priority, status
         having sum(count) <> 0
         order by channel, priority, status
@@ -286,20 +315,77 @@ pub async fn counts(
     .await
     .map_err(during("read the counts"))?;
     rows.into_iter()
+        .map(|row| count_of(&row.channel, &row.priority, &row.status, row.count))
+        .collect()
+}
+
+/// Deliveries of one side of a test, counted together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideCount {
+    pub rule_id: RuleId,
+    /// Which of the rule's actions, from 0.
+    pub action: u16,
+    pub variant: String,
+    pub count: Count,
+}
+
+/// Reads the counts of the sides of tests in a window: one row per side, channel, priority and
+/// status, by rule.
+pub async fn side_counts(
+    connection: &mut PgConnection,
+    window: &Window,
+) -> Result<Vec<SideCount>, StoreError> {
+    let tenant_id = window.tenant_id.as_ref();
+    let tenants = tenant_id.map(|tenant_id| vec![tenant_id.as_str().to_owned()]);
+    let rows = sqlx::query!(
+        r#"
+        select side, channel, priority, status, sum(count)::bigint as "count!"
+        from stats
+        where tenant_id = any(coalesce($1::text[], array(select tenant_id from tenants)))
+          and bucket >= $2
+          and bucket < $3
+          and side > ''
+        group by side, channel, priority, status
+        having sum(count) <> 0
+        order by side, channel, priority, status
+        limit $4
+        "#,
+        tenants.as_deref(),
+        window.since,
+        window.until,
+        SIDES_MAX,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read the counts of tests"))?;
+    rows.into_iter()
         .map(|row| {
-            let unknown = |word: &str| unknown_word("stats", word);
-            let channel = (row.channel != NOTIFICATIONS)
-                .then(|| Channel::parse(&row.channel).ok_or_else(|| unknown(&row.channel)));
-            let status = (row.status != PLANNED)
-                .then(|| Status::parse(&row.status).ok_or_else(|| unknown(&row.status)));
-            Ok(Count {
-                channel: channel.transpose()?,
-                priority: Priority::parse(&row.priority).ok_or_else(|| unknown(&row.priority))?,
-                status: status.transpose()?,
-                count: row.count,
+            let side = || unknown_word("stats", &row.side);
+            let mut parts = row.side.splitn(3, '/');
+            let mut part = || parts.next().ok_or_else(side);
+            let (rule_id, action, variant) = (part()?, part()?, part()?);
+            Ok(SideCount {
+                rule_id: rule_id.parse().ok().ok_or_else(side)?,
+                action: action.parse().ok().ok_or_else(side)?,
+                variant: variant.to_owned(),
+                count: count_of(&row.channel, &row.priority, &row.status, row.count)?,
             })
         })
         .collect()
+}
+
+/// Reads the words of a row.
+fn count_of(channel: &str, priority: &str, status: &str, count: i64) -> Result<Count, StoreError> {
+    let unknown = |word: &str| unknown_word("stats", word);
+    let known =
+        (channel != NOTIFICATIONS).then(|| Channel::parse(channel).ok_or_else(|| unknown(channel)));
+    let come_to = (status != PLANNED).then(|| Status::parse(status).ok_or_else(|| unknown(status)));
+    Ok(Count {
+        channel: known.transpose()?,
+        priority: Priority::parse(priority).ok_or_else(|| unknown(priority))?,
+        status: come_to.transpose()?,
+        count,
+    })
 }
 
 /// Adds up rows of minutes that are past into rows of hours, and answers how many were taken. Ask
@@ -308,28 +394,29 @@ pub async fn fold(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<u
     let taken = sqlx::query_scalar!(
         r#"
         with past as materialized (
-            select tenant_id, bucket, channel, priority, status, slot
+            select tenant_id, bucket, side, channel, priority, status, slot
             from stats
             where slot >= 0 and bucket < $1
-            order by tenant_id, bucket, channel, priority, status, slot
+            order by tenant_id, bucket, side, channel, priority, status, slot
             limit $2
             for update
         ), taken as (
             delete from stats as known
             using past
             where known.tenant_id = past.tenant_id and known.bucket = past.bucket
-              and known.channel = past.channel and known.priority = past.priority
-              and known.status = past.status and known.slot = past.slot
-            returning known.tenant_id, known.bucket, known.channel, known.priority, known.status,
-                      known.count
+              and known.side = past.side and known.channel = past.channel
+              and known.priority = past.priority and known.status = past.status
+              and known.slot = past.slot
+            returning known.tenant_id, known.bucket, known.side, known.channel, known.priority,
+                      known.status, known.count
         ), folded as (
             insert into stats as known
-                (tenant_id, bucket, channel, priority, status, count, slot)
-            select tenant_id, date_trunc('hour', bucket, 'UTC'), channel, priority, status,
+                (tenant_id, bucket, side, channel, priority, status, count, slot)
+            select tenant_id, date_trunc('hour', bucket, 'UTC'), side, channel, priority, status,
                    sum(count), -1
             from taken
-            group by 1, 2, 3, 4, 5
-            on conflict (tenant_id, bucket, channel, priority, status, slot) do update
+            group by 1, 2, 3, 4, 5, 6
+            on conflict (tenant_id, bucket, side, channel, priority, status, slot) do update
             set count = known.count + excluded.count
         )
         select count(*) as "count!" from taken
@@ -354,13 +441,14 @@ pub async fn prune(
 ) -> Result<u64, StoreError> {
     let pruned = sqlx::query!(
         "with past as materialized (
-             select tenant_id, bucket, channel, priority, status, slot from stats
+             select tenant_id, bucket, side, channel, priority, status, slot from stats
              where slot < 0 and bucket < $1 order by bucket limit $2 for update skip locked
          )
          delete from stats as known using past
          where known.tenant_id = past.tenant_id and known.bucket = past.bucket
-           and known.channel = past.channel and known.priority = past.priority
-           and known.status = past.status and known.slot = past.slot",
+           and known.side = past.side and known.channel = past.channel
+           and known.priority = past.priority and known.status = past.status
+           and known.slot = past.slot",
         cutoff,
         ROWS_MAX,
     )

@@ -1,12 +1,12 @@
 //! What jobs are about: whose it is, and whether there is still anything to do about it.
 //!
-//! A job names its event, its notification or its delivery, and nothing else. Who asks on behalf of
+//! A job names its event, its notification, its delivery or its digest, and nothing else. Who asks on behalf of
 //! a tenant, or wants to run a job again, has to look there.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, EventId, NotificationId, Status, TenantId};
+use domain::{DeliveryId, DigestId, EventId, NotificationId, Status, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ pub struct SubjectIds {
     pub deliveries: Vec<DeliveryId>,
     pub notifications: Vec<NotificationId>,
     pub events: Vec<EventId>,
+    pub digests: Vec<DigestId>,
 }
 
 /// Finds whose these are, in one statement. What is gone is left out.
@@ -40,6 +41,7 @@ pub async fn list_owners(
     let deliveries: Vec<_> = ids.deliveries.iter().map(|id| id.as_uuid()).collect();
     let notifications: Vec<_> = ids.notifications.iter().map(|id| id.as_uuid()).collect();
     let events: Vec<_> = ids.events.iter().map(|id| id.as_uuid()).collect();
+    let digests: Vec<_> = ids.digests.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
         select delivery.id as "id!", delivery.tenant_id as "tenant_id!"
@@ -53,10 +55,15 @@ pub async fn list_owners(
         select event.id, event.tenant_id
         from unnest($3::uuid[]) as wanted (id)
         join events as event on event.id = wanted.id
+        union all
+        select digest.digest_id, digest.tenant_id
+        from unnest($4::uuid[]) as wanted (id)
+        join digests as digest on digest.digest_id = wanted.id
         "#,
         &deliveries,
         &notifications,
         &events,
+        &digests,
     )
     .fetch_all(connection)
     .await

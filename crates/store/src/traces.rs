@@ -19,7 +19,8 @@ pub struct TraceEntry {
     pub step: TraceStep,
 }
 
-/// Lists every decision about a notification, in order.
+/// Lists every decision about a notification, and about the event or digest that it tells, in
+/// order.
 pub async fn list_trace(
     connection: &mut PgConnection,
     id: NotificationId,
@@ -28,8 +29,11 @@ pub async fn list_trace(
         r#"
         select at, steps as "steps: Json<Vec<TraceStep>>"
         from traces
-        where subject_id = $1
-        order by at
+        where subject_id = any(coalesce(
+            (select array[id, event_id, digest_id] from notifications where id = $1),
+            array[$1]
+        ))
+        order by at, (subject_id = $1), subject_id
         limit $2
         "#,
         id.as_uuid(),

@@ -80,7 +80,9 @@ async fn submit(
     body: PostBody,
 ) -> Result<Response<Body>, ApiError> {
     let now = app.clock.now();
-    let row = translated(body.value, |sent| read(&app, &caller.tenant_id, sent, now));
+    let templates = NamedTemplates::look_up(&app, &caller.tenant_id, &body.value).await?;
+    let read = |sent| read(&app, &caller.tenant_id, &templates, sent, now);
+    let row = translated(body.value, read);
     let row = row.map_err(ApiError::invalid)?;
     hand_in(&app, &caller, row, body.once).await
 }
@@ -99,7 +101,9 @@ async fn test(
     body: PostBody,
 ) -> Result<Response<Body>, ApiError> {
     let now = app.clock.now();
-    let row = translated(body.value, |sent| read(&app, &caller.tenant_id, sent, now));
+    let templates = NamedTemplates::look_up(&app, &caller.tenant_id, &body.value).await?;
+    let read = |sent| read(&app, &caller.tenant_id, &templates, sent, now);
+    let row = translated(body.value, read);
     let row = row.map_err(ApiError::invalid)?;
     hand_in(&app, &caller, Row::into_test(row), body.once).await
 }
@@ -122,7 +126,9 @@ async fn bulk(
         Value::Array(items) => json!({"notifications": items}),
         other => other,
     };
-    let read = |item| translated(item, |sent| read(&app, &caller.tenant_id, sent, now));
+    let templates = NamedTemplates::look_up(&app, &caller.tenant_id, &value).await?;
+    let read = |sent| read(&app, &caller.tenant_id, &templates, sent, now);
+    let read = |item| translated(item, read);
     hand_in_bulk(&app, &caller, value, body.once, read).await
 }
 

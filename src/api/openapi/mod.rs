@@ -11,6 +11,7 @@ pub(super) mod limits;
 pub(super) mod people;
 pub(super) mod problems;
 pub(super) mod reader;
+pub(super) mod templates;
 pub(super) mod words;
 
 use axum::response::IntoResponse;

@@ -276,7 +276,10 @@ impl Standing {
         Some(match subject {
             // Nothing of ours says whether it is still wanted, so the operator's word counts.
             None | Some(Subject::Replay(_)) => ReplayResult::Replayed,
-            Some(Subject::Event(id)) if self.owners.contains_key(&id.as_uuid()) => {
+            // What has been told or taken back is found so by the job.
+            Some(subject @ (Subject::Event(_) | Subject::Digest(_)))
+                if self.owners.contains_key(&subject.id()) =>
+            {
                 ReplayResult::Replayed
             }
             Some(subject) => {
@@ -357,7 +360,7 @@ async fn reopen(
                 job_id: job.job_id.as_uuid(),
             }),
             Subject::Notification(id) => sends.push(id),
-            Subject::Event(_) => {}
+            Subject::Event(_) | Subject::Digest(_) => {}
             Subject::Replay(id) => {
                 runs.push(id);
                 continue;

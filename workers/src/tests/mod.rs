@@ -2,6 +2,7 @@
 
 mod burial;
 mod deliver;
+mod quiet_hours;
 mod render;
 mod retry;
 mod route;
@@ -65,7 +66,9 @@ fn to_send(channel: Channel) -> ToDeliver {
         created_at: now(),
         expires_at: None,
         is_test: false,
+        wishes: None,
         is_sole: true,
+        is_rendered: true,
         message: Some(Message {
             subject: None,
             body: "Hi".into(),
@@ -100,6 +103,7 @@ fn to_render(channel: Channel) -> ToRender {
         is_test: false,
         wishes: None,
         is_sole: true,
+        digest: None,
     }
 }
 

@@ -1,9 +1,11 @@
 //! From a plan to rows and jobs.
 
+use std::sync::Arc;
+
 use ::channels::Channels;
 use chrono::TimeDelta;
 use domain::{
-    Addresses, Channel, EventId, NotificationId, Preferences, Priority, Recipient, Status,
+    Addresses, Channel, EventId, NotificationId, Preferences, Priority, Recipient, Status, unruled,
 };
 use queue::{Ending, Outcome};
 use serde_json::json;
@@ -14,7 +16,7 @@ use store::notifications::Notification;
 
 use super::{context, lease, now};
 use crate::Route;
-use crate::route::{Loaded, Source, run};
+use crate::route::{self, Heard, Loaded, Source, run};
 
 fn event() -> Event {
     Event {
@@ -31,6 +33,7 @@ fn event() -> Event {
 
 fn sent() -> Notification {
     Notification {
+        decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),
         tenant_id: "default".into(),
         user_id: "ada".into(),
@@ -73,35 +76,56 @@ async fn routed_to(sent: Notification, preferences: Preferences) -> Outcome<Effe
         timezone: None,
         preferences,
     };
-    routed(Loaded {
-        source: Source::Notification(Box::new(sent)),
-        recipient: Some(recipient),
-    })
+    routed(Source::Notification(
+        Box::new(sent),
+        Some(Arc::new(recipient)),
+    ))
     .await
 }
 
 async fn routed_event(event: Event) -> Outcome<Effect> {
-    routed(Loaded {
-        source: Source::Event(event),
-        recipient: None,
-    })
-    .await
+    routed(heard(event, None)).await
+}
+
+/// An event that no rule speaks of, as it is loaded.
+fn heard(event: Event, recipient: Option<Recipient>) -> Source {
+    let (heard, steps) = match unruled(&route::facts(&event)) {
+        Ok(user_id) => {
+            let heard = Heard {
+                recipients: vec![(user_id, recipient.map(Arc::new))],
+                ..Heard::default()
+            };
+            (vec![heard], Vec::new())
+        }
+        Err(step) => (Vec::new(), vec![step]),
+    };
+    Source::Event {
+        event: Arc::new(event),
+        heard,
+        steps,
+    }
 }
 
 fn said(preferences: serde_json::Value) -> Preferences {
     Preferences::parse(preferences).unwrap()
 }
 
-async fn routed(loaded: Loaded) -> Outcome<Effect> {
-    let job = match &loaded.source {
-        Source::Event(event) => Route::Event { event_id: event.id },
-        Source::Notification(sent) => Route::Notification {
+async fn routed(source: Source) -> Outcome<Effect> {
+    let job = match &source {
+        Source::Event { event, .. } => Route::Event { event_id: event.id },
+        Source::Digest(it, _) => Route::Digest {
+            digest_id: it.digest.id,
+        },
+        Source::Notification(sent, _) => Route::Notification {
             notification_id: sent.id,
         },
     };
-    run(job, Some(&loaded), &context(Channels::new()), lease())
-        .await
-        .unwrap()
+    let cx = context(Channels::new());
+    let loaded = Loaded {
+        shelf: cx.catalog.latest(),
+        source,
+    };
+    run(job, Some(&loaded), &cx, lease()).await.unwrap()
 }
 
 fn deliveries(outcome: &Outcome<Effect>) -> Vec<&NewDelivery> {
@@ -191,6 +215,7 @@ async fn only_deliveries_that_can_be_sent_get_a_job() {
     assert!(outcome.effects.iter().any(|effect| matches!(
         effect,
         Effect::NotificationRouted {
+            template_version: _,
             status: Status::Queued,
             delivery_count: 3,
             ..
@@ -285,6 +310,7 @@ async fn a_send_of_which_nothing_is_left_is_suppressed_as_a_whole() {
     assert!(outcome.effects.iter().any(|effect| matches!(
         effect,
         Effect::NotificationRouted {
+            template_version: _,
             status: Status::Suppressed,
             delivery_count: 3,
             ..
@@ -302,9 +328,7 @@ async fn an_event_heeds_the_preferences_and_the_language_of_its_user() {
             timezone: None,
             preferences: said(preferences),
         };
-        let source = Source::Event(event());
-        let recipient = Some(recipient);
-        let outcome = routed(Loaded { source, recipient }).await;
+        let outcome = routed(heard(event(), Some(recipient))).await;
         let planned = outcome.effects.iter().find_map(|effect| match effect {
             Effect::NotificationPlanned(planned) => Some(planned),
             _ => None,

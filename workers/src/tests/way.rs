@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::channels::{Channels, Outgoing, Scripted, SendError};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Channel, EventId, NotificationId, Priority, Status};
 use queue::{Ending, Job, NewJob, Outcome};
 use serde::Deserialize;
@@ -18,14 +19,17 @@ use store::{Connection, Effect, deliveries, inbox, notifications};
 use testkit::TestDatabase;
 
 use super::{context, lease, now};
-use crate::{Context, Deliver, Render, Retry, Route, deliver, render, retry, route};
+use crate::{
+    BatchFlush, Context, Deliver, QuietHours, Render, Retry, Route, batch_flush, deliver,
+    quiet_hours, render, retry, route,
+};
 
 /// Loads and runs one job, whatever its kind.
 async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome<Effect> {
     macro_rules! run_as {
         ($kind:ident, $module:ident) => {{
             let job = $kind::deserialize(&job.payload).unwrap();
-            let loaded = $module::prepare(connection, cx, &[job])
+            let loaded = $module::prepare(connection, cx, std::slice::from_ref(&job))
                 .await
                 .unwrap()
                 .remove(0);
@@ -39,6 +43,8 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
         Render::KIND => run_as!(Render, render),
         Deliver::KIND => run_as!(Deliver, deliver),
         Retry::KIND => run_as!(Retry, retry),
+        QuietHours::KIND => run_as!(QuietHours, quiet_hours),
+        BatchFlush::KIND => run_as!(BatchFlush, batch_flush),
         kind => panic!("unknown kind {kind}"),
     }
 }
@@ -62,6 +68,33 @@ async fn run_to_the_end(job: NewJob, connection: &mut Connection, cx: &Context) 
         ran.push(job.kind);
     }
     ran
+}
+
+/// A direct send to `ada`'s feed.
+fn send(send_at: Option<DateTime<Utc>>) -> NewNotification {
+    NewNotification {
+        decided: store::effect::Decided::default(),
+        id: NotificationId::at(now()),
+        tenant_id: "default".into(),
+        user_id: "ada".into(),
+        event_id: None,
+        created_at: now(),
+        send_at,
+        expires_at: None,
+        kind: "notification".into(),
+        category: None,
+        priority: Priority::Normal,
+        status: Status::Pending,
+        template: None,
+        locale: None,
+        subject: None,
+        content: Some("World".into()),
+        channels: Some(vec![Channel::InApp]),
+        data: None,
+        delivery_count: 0,
+        is_test: false,
+        bypass_quiet_hours: false,
+    }
 }
 
 #[tokio::test]
@@ -123,6 +156,7 @@ async fn a_mail_that_is_refused_at_first_is_sent_after_the_wait() {
     let provider = Arc::new(Scripted::failing(1, refused));
     let cx = context(Channels::new().with(Channel::Email, Arc::<Scripted>::clone(&provider) as _));
     let sent = NewNotification {
+        decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),
         tenant_id: "default".into(),
         user_id: "ada".into(),
@@ -248,28 +282,6 @@ async fn what_the_user_turns_off_while_it_waits_for_its_send_at_is_not_sent() {
         .await
         .unwrap();
     let (tenant, ada) = ("default".into(), "ada".into());
-    let send = |send_at| NewNotification {
-        id: NotificationId::at(now()),
-        tenant_id: "default".into(),
-        user_id: "ada".into(),
-        event_id: None,
-        created_at: now(),
-        send_at,
-        expires_at: None,
-        kind: "notification".into(),
-        category: None,
-        priority: Priority::Normal,
-        status: Status::Pending,
-        template: None,
-        locale: None,
-        subject: None,
-        content: Some("World".into()),
-        channels: Some(vec![Channel::InApp]),
-        data: None,
-        delivery_count: 0,
-        is_test: false,
-        bypass_quiet_hours: false,
-    };
     let sends = [send(Some(now() + TimeDelta::days(1))), send(None)];
     insert_notifications(&mut connection, &sends).await.unwrap();
     let mut renders = Vec::new();
@@ -287,7 +299,8 @@ async fn what_the_user_turns_off_while_it_waits_for_its_send_at_is_not_sent() {
     store::preferences::upsert_preferences(&mut connection, &tenant, &ada, &off, now())
         .await
         .unwrap();
-    for job in renders {
+    // The one that waits last: its wait is a day.
+    for job in renders.into_iter().rev() {
         run_to_the_end(job, &mut connection, &cx).await;
     }
 
@@ -297,4 +310,58 @@ async fn what_the_user_turns_off_while_it_waits_for_its_send_at_is_not_sent() {
         ends.push(stored.unwrap().unwrap().status);
     }
     assert_eq!(ends, [Status::Suppressed, Status::Delivered]);
+}
+
+#[tokio::test]
+async fn a_retry_at_three_in_the_morning_wakes_nobody_up() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let busy = SendError::Throttled {
+        retry_after: Some(Duration::from_hours(1)),
+        detail: "come back later".into(),
+    };
+    let provider = Arc::new(Scripted::failing(1, busy));
+    let cx = context(Channels::new().with(Channel::Sms, Arc::<Scripted>::clone(&provider) as _));
+    store::partitions::ensure(&mut connection, now())
+        .await
+        .unwrap();
+    // Two in the morning in Chicago, and not quiet before three.
+    let (tenant, ada) = ("default".into(), "ada".into());
+    let said = json!({"timezone": "America/Chicago",
+                      "quiet_hours": {"enabled": true, "start": "02:59:59", "end": "07:30"}});
+    let said = domain::Preferences::parse(said).unwrap();
+    store::preferences::upsert_preferences(&mut connection, &tenant, &ada, &said, now())
+        .await
+        .unwrap();
+    let sent = NewNotification {
+        content: Some("World".into()),
+        channels: Some(vec![Channel::Sms]),
+        data: Some(json!({"phone": "+15551234567"})),
+        ..send(None)
+    };
+    insert_notifications(&mut connection, std::slice::from_ref(&sent))
+        .await
+        .unwrap();
+
+    let payload = Route::Notification {
+        notification_id: sent.id,
+    };
+    let job = NewJob::new(queue::JobId::at(now()), "route", &payload);
+    let ran = run_to_the_end(job, &mut connection, &cx).await;
+
+    let expected = [
+        "route",
+        "render",
+        "deliver",
+        "retry",
+        "deliver",
+        "quiet_hours",
+        "deliver",
+    ];
+    assert_eq!(ran, expected);
+    let given: Vec<_> = provider.given().iter().map(|it| it.sent_at).collect();
+    let morning = now() + TimeDelta::minutes(5 * 60 + 30);
+    assert_eq!(given, [now(), morning]);
+    let stored = notifications::find_notification(&mut connection, &tenant, sent.id).await;
+    assert_eq!(stored.unwrap().unwrap().status, Status::Sent);
 }

@@ -142,6 +142,7 @@ impl Plant {
 
 fn direct(user: &str, channel: Channel, now: DateTime<Utc>) -> NewNotification {
     NewNotification {
+        decided: store::effect::Decided::default(),
         id: NotificationId::at(now),
         tenant_id: "default".into(),
         user_id: user.into(),

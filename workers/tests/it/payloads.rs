@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use queue::Job;
 use serde::Deserialize;
 use serde_json::Value;
-use workers::{Deliver, Noop, Render, Replay, Retry, Route};
+use workers::{BatchFlush, Deliver, Noop, QuietHours, Render, Replay, Retry, Route};
 
 /// One folder per kind, one file per shape.
 fn goldens() -> PathBuf {
@@ -54,6 +54,8 @@ fn every_shape_of_every_kind_parses_and_is_written_the_same_way() {
     assert_shapes_parse::<Render>();
     assert_shapes_parse::<Deliver>();
     assert_shapes_parse::<Retry>();
+    assert_shapes_parse::<QuietHours>();
+    assert_shapes_parse::<BatchFlush>();
     assert_shapes_parse::<Replay>();
     assert_shapes_parse::<Noop>();
 }
@@ -70,6 +72,8 @@ fn every_golden_folder_is_a_kind() {
         Render::KIND,
         Deliver::KIND,
         Retry::KIND,
+        QuietHours::KIND,
+        BatchFlush::KIND,
         Replay::KIND,
         Noop::KIND,
     ];

@@ -87,7 +87,8 @@ impl fmt::Display for Suppression {
 }
 
 impl Matter<'_> {
-    fn urgency(&self) -> Severity {
+    /// The higher of its two words.
+    pub(super) fn urgency(&self) -> Severity {
         let priority = self.priority.to_severity();
         self.severity
             .map_or(priority, |severity| severity.max(priority))
@@ -187,7 +188,7 @@ impl Preferences {
     }
 }
 
-fn row_of(category: &str, field: &str) -> String {
+pub(super) fn row_of(category: &str, field: &str) -> String {
     let token = crate::submission::json::pointer_token(category);
     format!("/categories/{token}/{field}")
 }

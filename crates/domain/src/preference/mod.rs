@@ -2,12 +2,16 @@
 //!
 //! [`Preferences`] is the body of `PUT /v1/preferences`, checked ([`parse`]); merging a part into
 //! it is [`merge`], and whether something may be sent is [`decide`]: the one place where the
-//! precedence of all these wishes is written down. Nobody who has said nothing misses anything.
+//! precedence of all these wishes is written down. Whether it may be sent now is [`quiet`]. Nobody
+//! who has said nothing misses anything.
 
 mod clock;
 mod decide;
 mod merge;
 mod parse;
+mod quiet;
+#[cfg(test)]
+mod quiet_tests;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +25,7 @@ use crate::{Channel, Priority, Severity};
 
 pub use clock::WallClock;
 pub use decide::{Chain, Matter, Permitted, Suppression, Verdict};
+pub use quiet::{Quiet, QuietWindow};
 
 /// Everything a person said about being notified. The default is to be told everything.
 #[derive(Debug, Clone, PartialEq, Serialize)]

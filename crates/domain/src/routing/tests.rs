@@ -1,7 +1,10 @@
 //! From facts to plans.
 
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
 use super::*;
-use crate::{Addresses, Preferences};
+use crate::{Addresses, Preferences, Recipient};
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -28,8 +31,25 @@ fn direct<'a>(user_id: &'a UserId, channels: Option<&'a [Channel]>) -> DirectFac
         data: None,
         is_test: false,
         locale: None,
+        send_at: None,
         expires_at: None,
+        bypass_quiet_hours: false,
     }
+}
+
+/// What is planned about an event that no rule speaks of.
+fn unruled_plan(
+    event: EventFacts<'_>,
+    templates: &TemplateNames,
+    recipient: Option<&Recipient>,
+) -> PlannedNotification {
+    let user_id = unruled(&event).unwrap();
+    let facts = ActionFacts {
+        event,
+        origin: Origin::Default,
+        templates,
+    };
+    facts.plan(&user_id, recipient, now())
 }
 
 fn planned(send: DirectFacts<'_>, recipient: Option<&Recipient>) -> PlannedNotification {
@@ -77,13 +97,13 @@ fn the_user_in_the_payload_hears_of_the_event_in_app() {
         ..event("ORDER_FILLED", &payload)
     };
 
-    let plan = route_event(
+    let plan = unruled_plan(
         facts,
         &TemplateNames::new([("order.filled", Some("trading"))]),
         None,
     );
 
-    let notification = &plan.notifications[0];
+    let notification = &plan;
     assert_eq!(notification.user_id, "ada".into());
     assert_eq!(notification.template.as_deref(), Some("order.filled"));
     assert_eq!(notification.priority, Priority::High);
@@ -97,15 +117,15 @@ fn the_user_in_the_payload_hears_of_the_event_in_app() {
 fn an_event_without_a_template_is_told_plainly() {
     let payload = json!({"user_id": 42});
 
-    let plan = route_event(
+    let plan = unruled_plan(
         event("cache.warm", &payload),
         &TemplateNames::default(),
         None,
     );
 
-    assert_eq!(plan.notifications[0].user_id, "42".into());
-    assert_eq!(plan.notifications[0].template, None);
-    assert_eq!(plan.notifications[0].steps[1].decision, "plain");
+    assert_eq!(plan.user_id, "42".into());
+    assert_eq!(plan.template, None);
+    assert_eq!(plan.steps[1].decision, "plain");
 }
 
 #[test]
@@ -117,10 +137,9 @@ fn an_event_that_names_nobody_leads_to_nothing_and_says_so() {
         json!({"user_id": 1.5}),
         json!({"user_id": long}),
     ] {
-        let plan = route_event(event("x", &payload), &TemplateNames::default(), None);
+        let step = unruled(&event("x", &payload)).expect_err("nobody is named");
 
-        assert!(plan.notifications.is_empty(), "{payload}");
-        assert_eq!(plan.steps[0].decision, "no_recipient");
+        assert_eq!(step.decision, "no_recipient", "{payload}");
     }
 }
 
@@ -245,9 +264,9 @@ fn an_event_that_the_user_does_not_want_is_a_suppressed_notification() {
     let payload = json!({"user_id": "ada"});
     let templates = TemplateNames::new([("order.filled", Some("trading"))]);
 
-    let plan = route_event(event("ORDER_FILLED", &payload), &templates, Some(&ada));
+    let plan = unruled_plan(event("ORDER_FILLED", &payload), &templates, Some(&ada));
 
-    let notification = &plan.notifications[0];
+    let notification = &plan;
     assert_eq!(notification.category.as_deref(), Some("trading"));
     assert_eq!(notification.status, Status::Suppressed);
     let step = notification.steps.last().unwrap();

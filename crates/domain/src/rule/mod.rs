@@ -4,6 +4,15 @@
 //! tenant, compiled, and finds those that speak of an event.
 
 mod book;
+mod cel;
+mod condition;
+mod parse;
+mod pattern;
+mod schedule;
+#[cfg(test)]
+mod schedule_tests;
+mod span;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +24,8 @@ use serde_json::{Map, Value};
 use crate::{Channel, Priority, RuleId, UserId};
 
 pub use book::{Audience, Matching, RuleBook, RuleError};
+pub use parse::RuleSubmission;
+pub use schedule::ScheduleError;
 
 /// A rule as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +59,7 @@ pub struct Condition {
     /// A path such as `severity`, `payload.account.id` or `account.id`.
     pub field: String,
     pub operator: Operator,
-    /// Null for `exists`.
+    /// For `exists` false, if it must be missing, or else null.
     pub value: Value,
 }
 

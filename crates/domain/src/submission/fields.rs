@@ -49,6 +49,11 @@ impl Fields {
         self.object_at(pointer, value)
     }
 
+    /// The fields of `value`, which was taken from the field `name`.
+    pub(crate) fn child_of(&mut self, name: &str, value: Value) -> Option<Self> {
+        self.object_at(format!("{}/{name}", self.pointer), value)
+    }
+
     /// The fields of the object that is an item of the array `name`.
     pub(crate) fn item(&mut self, name: &str, index: usize, value: Value) -> Option<Self> {
         self.object_at(format!("{}/{name}/{index}", self.pointer), value)

@@ -10,7 +10,7 @@ use super::{DEPTH_MAX, FieldError};
 /// Reports U+0000 in any key or text below `pointer`, and nesting deeper than [`DEPTH_MAX`].
 ///
 /// One problem is enough: a caller who sent a thousand bad keys learns of the first.
-pub(crate) fn check(value: &Value, pointer: &str) -> Result<(), FieldError> {
+pub fn check(value: &Value, pointer: &str) -> Result<(), FieldError> {
     let mut path = Vec::new();
     match find_problem(value, 1, &mut path) {
         None => Ok(()),
@@ -26,7 +26,7 @@ pub(crate) fn check(value: &Value, pointer: &str) -> Result<(), FieldError> {
 }
 
 /// Writes `key` as one token of a JSON pointer.
-pub(crate) fn pointer_token(key: &str) -> String {
+pub fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

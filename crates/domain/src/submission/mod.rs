@@ -9,6 +9,7 @@ mod event;
 pub(crate) mod fields;
 pub(crate) mod json;
 mod notification;
+mod preview;
 mod replay;
 mod topic;
 mod user;
@@ -16,7 +17,9 @@ mod user;
 use serde::Serialize;
 
 pub use event::EventSubmission;
+pub use json::{check as check_json, pointer_token};
 pub use notification::NotificationSubmission;
+pub use preview::PreviewSubmission;
 pub use replay::ReplaySubmission;
 pub use topic::{TopicSubmission, parse_members};
 pub use user::UserSubmission;

@@ -5,7 +5,7 @@
 //! 1. The first of the template's other sections, in the order of [`DONORS`](crate::section::DONORS), lends its words. A
 //!    channel that carries one short text takes a mail's subject rather than its body.
 //! 2. A subject that is needed and missing is the template's description, else its name.
-//! 3. A mail that has only HTML gets another section's text, else the subject, as its text part.
+//! 3. A mail that has only HTML gets a text part made of it.
 //! 4. A template without any usable section is shown as the template [`PLAIN`](crate::PLAIN) would show it.
 //! 5. A webhook without a section carries the payload.
 
@@ -13,4 +13,4 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-pub use render::{literal, render};
+pub use render::{Rendered, literal};

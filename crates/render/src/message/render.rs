@@ -3,12 +3,17 @@
 use std::io;
 
 use domain::{Channel, Message};
-use minijinja::ErrorKind;
+use minijinja::{Environment, ErrorKind};
 use serde_json::Value;
 
+use crate::builtin::plain;
+use crate::compile::{Entry, Node, Section};
+use crate::html::{self, Frame};
+use crate::language::{Speech, dir};
 use crate::section::{DONORS, Shape};
-use crate::templates::{Node, PLAIN, Template, Templates};
-use crate::{RenderError, Vars};
+use crate::template::{Language, Template};
+use crate::vars::Facts;
+use crate::{Brand, RenderError, Vars};
 
 /// Most bytes of one message, all its parts together. Above what any provider takes.
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -16,32 +21,30 @@ const MESSAGE_BYTES_MAX: usize = 512 * 1024;
 /// The subject of a direct send that has none, on a channel that needs one.
 const SUBJECT_FALLBACK: &str = "Notification";
 
-/// Renders `template` for `channel`.
-pub fn render(
-    templates: &Templates,
-    template: &str,
-    channel: Channel,
-    vars: &Vars<'_>,
-) -> Result<Message, RenderError> {
-    let unknown = || RenderError::UnknownTemplate {
-        name: template.to_owned(),
-    };
-    let found = templates.get(template).ok_or_else(unknown)?;
-    let mut rendering = Rendering {
-        templates,
-        scope: vars.to_scope(),
-        bytes_left: MESSAGE_BYTES_MAX,
-    };
-    let mut message = if let Some(message) = rendering.message(found, channel)? {
-        message
-    } else {
-        let plain = templates.get(PLAIN).ok_or_else(unknown)?;
-        rendering.message(plain, channel)?.ok_or_else(unknown)?
-    };
-    if channel == Channel::Webhook && message.data.is_none() {
-        message.data = Some(vars.data.clone());
+/// A message, and how it came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    pub message: Message,
+    /// The language it is in: the nearest to the one asked for that has a text of its own.
+    pub locale: String,
+}
+
+impl Template {
+    /// Renders the template for `channel`, in the language nearest to the one asked for.
+    pub fn render(&self, channel: Channel, vars: &Vars<'_>) -> Result<Rendered, RenderError> {
+        let mut rendered = match Rendering::new(self, vars).message(channel)? {
+            Some(rendered) => rendered,
+            None => Rendering::new(plain(), vars)
+                .message(channel)?
+                .ok_or_else(|| RenderError::UnknownTemplate {
+                    name: plain().name().to_owned(),
+                })?,
+        };
+        if channel == Channel::Webhook && rendered.message.data.is_none() {
+            rendered.message.data = Some(vars.data.clone());
+        }
+        Ok(rendered)
     }
-    Ok(message)
 }
 
 /// The message of a direct send that brings its own words. Nothing in them is evaluated.
@@ -62,43 +65,81 @@ pub fn literal(channel: Channel, subject: Option<&str>, content: &str) -> Messag
 
 /// One message in the making.
 struct Rendering<'a> {
-    templates: &'a Templates,
-    scope: minijinja::Value,
+    template: &'a Template,
+    engine: &'a Environment<'static>,
+    chain: Vec<&'a Language>,
+    facts: Facts,
+    brand: &'a Brand,
+    locale: &'a str,
+    timezone: Option<&'a str>,
+    /// The language of the scope, and the scope: most messages are in one.
+    scope: Option<(&'a str, minijinja::Value)>,
+    /// How far down the chain the first text was found.
+    found_at: Option<usize>,
     bytes_left: usize,
 }
 
-impl Rendering<'_> {
-    /// `None` if no section of the template has words for the channel.
-    fn message(
-        &mut self,
-        template: &Template,
-        channel: Channel,
-    ) -> Result<Option<Message>, RenderError> {
-        let shape = Shape::of(channel);
-        let own = template.sections.get(&channel);
-        if let Some(section) = own
-            && shape.body.is_none()
-        {
-            let data = self.data(section.data.as_ref())?;
-            return Ok(Some(Message {
-                subject: None,
-                body: String::new(),
-                body_html: None,
-                data,
-                mail: None,
-            }));
-        }
+/// A part of a section, and the language it was found in.
+#[derive(Debug)]
+struct Found<'a, T> {
+    part: &'a T,
+    level: usize,
+}
 
-        let mut subject = match shape.subject {
-            Some(_) => self.text(own.and_then(|it| it.subject.as_deref()))?,
+impl<T> Clone for Found<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Found<'_, T> {}
+
+impl<'a> Rendering<'a> {
+    fn new(template: &'a Template, vars: &Vars<'a>) -> Self {
+        Self {
+            template,
+            engine: &template.engine,
+            chain: template.chain(vars.locale),
+            facts: vars.to_facts(template.needs),
+            brand: vars.brand,
+            locale: vars.locale,
+            timezone: vars.user.timezone,
+            scope: None,
+            found_at: None,
+            bytes_left: MESSAGE_BYTES_MAX,
+        }
+    }
+
+    /// `None` if no section of the template has words for the channel.
+    fn message(&mut self, channel: Channel) -> Result<Option<Rendered>, RenderError> {
+        let shape = Shape::of(channel);
+        let is_there = self.find(channel, Some).is_some();
+        let data = match self.find(channel, |it| it.data.as_ref()) {
+            Some(found) => Some(self.node(found)?),
             None => None,
         };
-        let mut body = self.text(own.and_then(|it| it.body.as_deref()))?;
-        let body_html = self.text(own.and_then(|it| it.body_html.as_deref()))?;
-        let data = self.data(own.and_then(|it| it.data.as_ref()))?;
+        if shape.body.is_none() && is_there {
+            return Ok(Some(self.finish(None, String::new(), None, data)));
+        }
+
+        let own_subject = self.find(channel, |it| it.subject.as_ref());
+        let mut subject = match shape.subject {
+            Some(_) => self.text(own_subject)?,
+            None => None,
+        };
+        let own_body = self.find(channel, |it| it.body.as_ref());
+        let mut body = self.text(own_body)?;
+        let own_html = self.find(channel, |it| it.body_html.as_ref());
+        let fragment = self.text(own_html)?;
+        if body.is_none()
+            && let Some((html, entry)) = fragment.as_deref().zip(own_html)
+        {
+            let text = html::to_text(html);
+            body = Some(text.map_err(|detail| entry.part.html_error(detail))?);
+        }
 
         if body.is_none()
-            && let Some((lent_subject, words)) = lent(template, channel)
+            && let Some((lent_subject, words)) = self.lent(channel)
         {
             body = Some(self.evaluate(words)?);
             if subject.is_none() && shape.subject.is_some() {
@@ -106,71 +147,119 @@ impl Rendering<'_> {
             }
         }
         if subject.is_none() && shape.needs_subject {
-            subject = Some(
-                template
-                    .description
-                    .as_ref()
-                    .unwrap_or(&template.name)
-                    .clone(),
-            );
+            let said = self.template.body().description.as_deref();
+            subject = Some(said.unwrap_or(self.template.name()).to_owned());
         }
         let subject = subject.map(one_line);
-        if body.is_none() && body_html.is_some() {
-            body.clone_from(&subject);
-        }
-        Ok(body.map(|body| Message {
-            subject,
-            body,
-            body_html,
-            data,
-            mail: None,
-        }))
+        let body_html = match fragment.as_deref().zip(own_html) {
+            Some((fragment, entry)) => Some(self.mail(fragment, entry, subject.as_deref())?),
+            None => None,
+        };
+        let body = body.map(|body| match channel {
+            Channel::Sms | Channel::Voice => plain_spaces(body),
+            _ => body,
+        });
+        Ok(body.map(|body| self.finish(subject, body, body_html, data)))
     }
 
-    fn text(&mut self, entry: Option<&str>) -> Result<Option<String>, RenderError> {
+    fn finish(
+        &self,
+        subject: Option<String>,
+        body: String,
+        body_html: Option<String>,
+        data: Option<Value>,
+    ) -> Rendered {
+        let language = self.chain[self.found_at.unwrap_or(self.chain.len() - 1)];
+        Rendered {
+            message: Message {
+                subject,
+                body,
+                body_html,
+                data,
+                mail: None,
+            },
+            locale: language.tag.clone(),
+        }
+    }
+
+    /// The whole HTML of a mail around what its template has written.
+    fn mail(
+        &self,
+        fragment: &str,
+        entry: Found<'a, Entry>,
+        subject: Option<&str>,
+    ) -> Result<String, RenderError> {
+        let tag = self.tag(entry.level);
+        let frame = Frame {
+            tag,
+            dir: dir(tag),
+            title: subject.unwrap_or_default(),
+            brand: self.brand,
+        };
+        let html = html::finish(fragment, frame);
+        let html = html.map_err(|detail| entry.part.html_error(detail))?;
+        if html.len() > MESSAGE_BYTES_MAX {
+            return Err(entry.part.too_large());
+        }
+        Ok(html)
+    }
+
+    /// The nearest language's part of a channel's section.
+    fn find<T>(
+        &self,
+        channel: Channel,
+        part: impl Fn(&'a Section) -> Option<&'a T>,
+    ) -> Option<Found<'a, T>> {
+        self.chain.iter().enumerate().find_map(|(level, language)| {
+            let part = part(language.sections.get(&channel)?)?;
+            Some(Found { part, level })
+        })
+    }
+
+    fn text(&mut self, entry: Option<Found<'a, Entry>>) -> Result<Option<String>, RenderError> {
         entry.map(|entry| self.evaluate(entry)).transpose()
     }
 
-    fn data(&mut self, node: Option<&Node>) -> Result<Option<Value>, RenderError> {
-        node.map(|node| self.node(node)).transpose()
-    }
-
-    fn node(&mut self, node: &Node) -> Result<Value, RenderError> {
-        match node {
+    fn node(&mut self, node: Found<'a, Node>) -> Result<Value, RenderError> {
+        let level = node.level;
+        match node.part {
             Node::Literal(value) => Ok(value.clone()),
-            Node::Text(entry) => self.evaluate(entry).map(Value::String),
-            Node::Typed(entry) => {
-                let json = self.evaluate(entry)?;
+            Node::Text(part) => self.evaluate(Found { part, level }).map(Value::String),
+            Node::Typed(part) => {
+                let json = self.evaluate(Found { part, level })?;
                 // What the engine writes for a `json` target is JSON; text marked `safe` is not.
                 Ok(serde_json::from_str(&json).unwrap_or(Value::String(json)))
             }
-            Node::List(nodes) => nodes.iter().map(|node| self.node(node)).collect(),
+            Node::List(nodes) => nodes
+                .iter()
+                .map(|part| self.node(Found { part, level }))
+                .collect(),
             Node::Object(entries) => entries
                 .iter()
-                .map(|(key, node)| Ok((key.clone(), self.node(node)?)))
+                .map(|(key, part)| Ok((key.clone(), self.node(Found { part, level })?)))
                 .collect(),
         }
     }
 
-    fn evaluate(&mut self, entry: &str) -> Result<String, RenderError> {
+    fn evaluate(&mut self, entry: Found<'a, Entry>) -> Result<String, RenderError> {
+        let Found { part, level } = entry;
+        self.found_at = Some(self.found_at.map_or(level, |at| at.min(level)));
+        let scope = self.scope(level);
         let failed = |source: minijinja::Error| RenderError::Evaluation {
-            place: entry.to_owned(),
+            place: part.name.clone(),
+            pointer: part.pointer.clone(),
             line: source.line().unwrap_or(1),
             source,
         };
-        let compiled = self.templates.engine.get_template(entry).map_err(failed)?;
+        let compiled = self.engine.get_template(&part.name).map_err(failed)?;
         let mut output = Capped {
             bytes: Vec::new(),
             left: self.bytes_left,
         };
-        match compiled.render_captured_to(self.scope.clone(), &mut output) {
+        match compiled.render_captured_to(scope, &mut output) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WriteFailure => {
-                let place = entry.to_owned();
-                return Err(RenderError::TooLarge {
-                    place,
-                    bytes_max: MESSAGE_BYTES_MAX,
-                });
+                return Err(part.too_large());
             }
             Err(error) => return Err(failed(error)),
         }
@@ -184,24 +273,90 @@ impl Rendering<'_> {
         }
         Ok(text)
     }
+
+    /// The language that a text at `level` of the chain is spoken in.
+    fn tag(&self, level: usize) -> &'a str {
+        // A reader of `en-GB` who gets `en` gets the dates of `en-GB`.
+        let text = self.chain[level].tag.as_str();
+        if is_same_language(text, self.locale) {
+            self.locale
+        } else {
+            text
+        }
+    }
+
+    /// The variables of a text at `level` of the chain.
+    fn scope(&mut self, level: usize) -> minijinja::Value {
+        let tag = self.tag(level);
+        match &self.scope {
+            Some((of, scope)) if *of == tag => scope.clone(),
+            _ => {
+                let scope = self.facts.to_scope(Speech::new(tag, self.timezone));
+                self.scope = Some((tag, scope.clone()));
+                scope
+            }
+        }
+    }
+
+    /// What another section lends to `channel`: its subject, if any, and its text.
+    fn lent(&self, channel: Channel) -> Option<(Option<Found<'a, Entry>>, Found<'a, Entry>)> {
+        let is_short = Shape::of(channel).subject.is_none();
+        DONORS
+            .into_iter()
+            .filter(|&donor| donor != channel)
+            .find_map(|donor| {
+                let subject = self.find(donor, |it| it.subject.as_ref());
+                let body = self.find(donor, |it| it.body.as_ref());
+                let words = match donor {
+                    Channel::Email if is_short => subject,
+                    Channel::Email => body.or(subject),
+                    _ => body,
+                };
+                Some((subject, words?))
+            })
+    }
 }
 
-/// What another section lends to `channel`: its subject, if any, and its text.
-fn lent(template: &Template, channel: Channel) -> Option<(Option<&str>, &str)> {
-    let is_short = Shape::of(channel).subject.is_none();
-    DONORS
-        .into_iter()
-        .filter(|&donor| donor != channel)
-        .find_map(|donor| {
-            let section = template.sections.get(&donor)?;
-            let subject = section.subject.as_deref();
-            let words = if is_short && donor == Channel::Email {
-                subject
-            } else {
-                section.body.as_deref()
-            };
-            Some((subject, words?))
-        })
+impl Entry {
+    fn too_large(&self) -> RenderError {
+        RenderError::TooLarge {
+            place: self.name.clone(),
+            pointer: self.pointer.clone(),
+            bytes_max: MESSAGE_BYTES_MAX,
+        }
+    }
+
+    fn html_error(&self, detail: String) -> RenderError {
+        RenderError::Html {
+            place: self.name.clone(),
+            pointer: self.pointer.clone(),
+            detail,
+        }
+    }
+}
+
+/// Whether both tags name one language, however far each goes on.
+fn is_same_language(one: &str, other: &str) -> bool {
+    let language = |tag: &str| {
+        tag.split('-')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    language(one) == language(other)
+}
+
+/// A typographic space would cost a text message more than half of its characters: the alphabet of
+/// GSM has none, and one letter outside it turns the whole message into two-byte ones.
+fn plain_spaces(text: String) -> String {
+    if !text.contains(is_typographic_space) {
+        return text;
+    }
+    text.replace(is_typographic_space, " ")
+}
+
+fn is_typographic_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{2009}' | '\u{202f}')
 }
 
 /// A subject is one line: a line break from a variable would start a header of its own.

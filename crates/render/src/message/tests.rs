@@ -1,13 +1,15 @@
 //! What comes out of the built-in templates, and what stops a template that does too much.
 
+use std::sync::LazyLock;
+
 use chrono::DateTime;
 use domain::{Channel, Message, NotificationId, Priority, UserId};
 use serde_json::{Map, Value, json};
 
-use super::{literal, render};
+use super::{Rendered, literal};
 use crate::file::Source;
 use crate::section::Shape;
-use crate::{EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
+use crate::{Brand, EventVars, NotificationVars, PLAIN, RenderError, Templates, UserVars, Vars};
 
 /// Renders with `data` as the payload of an event of type `kind`.
 fn render_event(
@@ -17,26 +19,70 @@ fn render_event(
     kind: &str,
     data: &Value,
 ) -> Result<Message, RenderError> {
-    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-    let user_id = UserId::from("u1");
-    let vars = Vars {
+    render_any(templates, template, channel, |vars| Vars {
         data,
+        event: vars.event.map(|event| EventVars { kind, ..event }),
+        notification: NotificationVars {
+            kind,
+            ..vars.notification
+        },
+        ..vars
+    })
+    .map(|rendered| rendered.message)
+}
+
+fn render_in(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    locale: &str,
+) -> Result<Rendered, RenderError> {
+    render_any(templates, template, channel, |vars| Vars { locale, ..vars })
+}
+
+fn render_digest(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    items: Option<&[Value]>,
+) -> Result<Message, RenderError> {
+    render_any(templates, template, channel, |vars| Vars { items, ..vars })
+        .map(|rendered| rendered.message)
+}
+
+fn render_any<'a>(
+    templates: &Templates,
+    template: &str,
+    channel: Channel,
+    change: impl FnOnce(Vars<'a>) -> Vars<'a>,
+) -> Result<Rendered, RenderError> {
+    static USER: LazyLock<UserId> = LazyLock::new(|| UserId::from("u1"));
+    static BRAND: LazyLock<Brand> = LazyLock::new(Brand::default);
+    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let vars = change(Vars {
+        data: &Value::Null,
+        items: None,
         event: Some(EventVars {
             id: "order-1",
-            kind,
+            kind: "x",
             created_at: now,
         }),
-        user: UserVars { id: &user_id },
+        user: UserVars {
+            id: &USER,
+            locale: None,
+            timezone: None,
+        },
         notification: NotificationVars {
             id: NotificationId::at(now),
-            kind,
+            kind: "x",
             category: None,
             priority: Priority::Normal,
             created_at: now,
         },
+        brand: &BRAND,
         locale: "en",
-    };
-    render(templates, template, channel, &vars)
+    });
+    templates.render(template, channel, &vars)
 }
 
 fn compile(text: &str) -> Templates {
@@ -159,10 +205,8 @@ fn html_is_escaped_and_text_is_not() {
     .unwrap();
 
     assert_eq!(message.body, "<Ada & Co>");
-    assert_eq!(
-        message.body_html.as_deref(),
-        Some("<b>&lt;Ada &amp; Co&gt;</b>")
-    );
+    let html = message.body_html.unwrap();
+    assert!(html.contains("<b>&lt;Ada &amp; Co&gt;</b>"), "{html}");
 }
 
 #[test]
@@ -285,6 +329,153 @@ fn a_line_break_in_a_subject_becomes_a_space() {
 }
 
 #[test]
+fn a_text_message_has_plain_spaces_and_slack_no_markup_from_a_variable() {
+    let templates = compile(
+        "name: x\nchannels:\n  sms:\n    body: '{{ t | time }}'\n  in_app:\n    title: t\n    message: \
+         '{{ t | time }}'\n  slack:\n    text: '<{{ url }}|{{ who }}> {{ who | safe }}'\n    blocks:\n    - \
+         {text: {type: mrkdwn, text: 'Hi {{ who }}'}}\n    - {text: {type: plain_text, text: '{{ who \
+         }}'}, url: '{{ url }}'}\n",
+    );
+    let payload = json!({"t": 0, "who": "<!channel> & co", "url": "https://a.example/?a=1&b=2"});
+    let message = |channel| render_event(&templates, "x", channel, "x", &payload).unwrap();
+
+    assert_eq!(message(Channel::Sms).body, "12:00 AM UTC");
+    assert_eq!(message(Channel::InApp).body, "12:00\u{202f}AM\u{a0}UTC");
+    let slack = message(Channel::Slack);
+    assert_eq!(
+        slack.body,
+        "<https://a.example/?a=1&amp;b=2|&lt;!channel&gt; &amp; co> <!channel> & co"
+    );
+    assert_eq!(
+        slack.data,
+        Some(json!({"blocks": [
+            {"text": {"type": "mrkdwn", "text": "Hi &lt;!channel&gt; &amp; co"}},
+            {"text": {"type": "plain_text", "text": "<!channel> & co"},
+             "url": "https://a.example/?a=1&b=2"},
+        ]}))
+    );
+}
+
+#[test]
+fn each_field_is_taken_from_the_nearest_language_that_has_it() {
+    let templates = compile(
+        "name: x\nchannels:\n  email: {subject: 'en s', body: 'en b {{ 1.5 | number }}', body_html: '<html>en \
+         h</html>'}\n  sms: {body: en}\ntranslations:\n  pt:\n    email: {subject: 'pt s', body: 'pt b {{ \
+         1.5 | number }} {{ locale }}'}\n  pt-BR:\n    email: {subject: 'br s'}\n  ar:\n    in_app: {message: \
+         ar}\n",
+    );
+    let render = |channel, locale| {
+        let rendered = render_in(&templates, "x", channel, locale).unwrap();
+        let Message {
+            subject,
+            body,
+            body_html,
+            ..
+        } = rendered.message;
+        assert_eq!(
+            body_html.is_some(),
+            channel == Channel::Email,
+            "{channel} in {locale}"
+        );
+        (rendered.locale, subject.unwrap_or_default(), body)
+    };
+    let said = |locale: &str, subject: &str, body: &str| {
+        (locale.to_owned(), subject.to_owned(), body.to_owned())
+    };
+
+    // What is in another language is formatted as that one, what is in a nearer one as asked for.
+    assert_eq!(render(Channel::Email, "en"), said("en", "en s", "en b 1.5"));
+    assert_eq!(render(Channel::Email, "de"), said("en", "en s", "en b 1.5"));
+    assert_eq!(render(Channel::Email, "ar"), said("en", "en s", "en b 1.5"));
+    assert_eq!(
+        render(Channel::Email, "pt-PT"),
+        said("pt", "pt s", "pt b 1,5 pt-PT")
+    );
+    assert_eq!(
+        render(Channel::Email, "PT-br-x-any"),
+        said("pt-BR", "br s", "pt b 1,5 PT-br-x-any")
+    );
+    assert_eq!(render(Channel::Sms, "pt-BR"), said("en", "", "en"));
+    // Words of the reader's language in another section are nearer than none at all.
+    assert_eq!(render(Channel::InApp, "ar"), said("ar", "x", "ar"));
+}
+
+#[test]
+fn a_mail_of_html_alone_gets_a_text_and_stands_in_the_layout_of_its_language() {
+    let templates = compile(
+        "name: x\nchannels:\n  email: {subject: 'A & B', body_html: '<p>Hi {{ brand.name }}</p>'}\n\
+         translations:\n  ar:\n    email: {body_html: '<p>ar</p>'}\n",
+    );
+
+    let english = render_in(&templates, "x", Channel::Email, "en-GB")
+        .unwrap()
+        .message;
+    let arabic = render_in(&templates, "x", Channel::Email, "ar-EG")
+        .unwrap()
+        .message;
+    let german = render_in(&templates, "x", Channel::Email, "de")
+        .unwrap()
+        .message;
+
+    assert_eq!(
+        (english.body.as_str(), arabic.body.as_str()),
+        ("Hi Postrider", "ar")
+    );
+    let (english, arabic) = (english.body_html.unwrap(), arabic.body_html.unwrap());
+    assert!(
+        english.contains("<html lang=\"en-GB\" dir=\"ltr\">"),
+        "{english}"
+    );
+    assert!(english.contains("<title>A &amp; B</title>"), "{english}");
+    assert!(
+        arabic.contains("<html lang=\"ar-EG\" dir=\"rtl\">"),
+        "{arabic}"
+    );
+    assert!(
+        german
+            .body_html
+            .unwrap()
+            .contains("<html lang=\"en\" dir=\"ltr\">")
+    );
+}
+
+#[test]
+fn html_that_no_parser_should_see_is_refused_with_its_place() {
+    let deep = compile(
+        "name: x\nchannels:\n  email: {subject: s, body_html: \"{% for n in range(1000) %}<div>{% endfor \
+         %}\"}\n",
+    );
+
+    let error = render_in(&deep, "x", Channel::Email, "en").unwrap_err();
+    assert_eq!(
+        error.to_issue().to_string(),
+        "/channels/email/body_html: renders to HTML that is nested deeper than 200 elements"
+    );
+}
+
+#[test]
+fn a_digest_sees_its_items_and_at_top_level_the_last() {
+    let templates = compile(
+        "name: x\nchannels:\n  sms:\n    body: '{{ count }} {{ first.n }} {{ last.n }} {{ n }}{% for item \
+         in items %} {{ item.n }}{% endfor %}'\n",
+    );
+    let items = [
+        json!({"n": 1}),
+        json!({"n": 2, "count": 9}),
+        json!({"n": 3}),
+    ];
+
+    let digest = render_digest(&templates, "x", Channel::Sms, Some(&items)).unwrap();
+    assert_eq!(digest.body, "3 1 3 3 1 2 3");
+
+    let single = render_digest(&templates, "x", Channel::Sms, None).unwrap_err();
+    assert!(
+        matches!(single, RenderError::Evaluation { .. }),
+        "{single:?}"
+    );
+}
+
+#[test]
 fn content_is_taken_literally_and_gets_a_subject_where_one_is_needed() {
     let in_app = literal(Channel::InApp, None, "{{ 1 + 1 }}");
     assert_eq!(in_app.body, "{{ 1 + 1 }}");
@@ -306,7 +497,7 @@ fn an_unknown_template_is_named() {
 
 #[test]
 fn what_no_text_column_can_hold_is_left_out() {
-    let templates = compile("name: x\nchannels:\n  sms:\n    body: \"a\\0b\"\n");
+    let templates = compile("name: x\nchannels:\n  sms:\n    body: '{{ \"a\\u0000b\" }}'\n");
 
     let message = render_event(&templates, "x", Channel::Sms, "x", &json!({})).unwrap();
 

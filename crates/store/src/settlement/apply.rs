@@ -7,6 +7,7 @@ use domain::{AttemptStatus, Channel, DeliveryId, NotificationId, Status, TenantI
 use sqlx::PgConnection;
 
 use super::count::{self, Known};
+use super::digests::{self, DigestTurn};
 use super::fold::{Deliveries, Sorted};
 use super::write::{self, Raised};
 use crate::effect::{Effect, InboxArrival, NewAttempt};
@@ -26,6 +27,10 @@ pub struct Applied {
     pub routed: u64,
     /// Channels of deliveries that had nowhere to go when they were planned.
     pub hopeless: Vec<Channel>,
+    /// Digests that were opened and wait for more.
+    pub opened: Vec<DigestTurn>,
+    /// Digests that were closed, each by this settlement alone.
+    pub closed: Vec<DigestTurn>,
 }
 
 /// A delivery that has come to another status.
@@ -78,13 +83,16 @@ pub async fn apply_within<'a>(
 ) -> Result<Applied, sqlx::Error> {
     let mut sorted = Sorted::from_effects(effects);
 
+    let turned = digests::turn(connection, &sorted.digests).await?;
     notifications::insert_rows(connection, &sorted.notifications).await?;
     deliveries::insert_rows(connection, &sorted.deliveries).await?;
+    digests::mark_told(connection, &sorted.digests.told).await?;
     let mut known = Known::planned(&sorted.notifications);
     let routed = write::routed(connection, &sorted.routed).await?;
     let emitted: Vec<_> = sorted.emitted(&routed);
     known.learn(routed);
-    traces::insert_rows(connection, &sorted.traces).await?;
+    let traces = sorted.traces.iter().copied().chain(turned.traces());
+    traces::insert_rows(connection, &traces.collect::<Vec<_>>()).await?;
     write::rendered(connection, &mut sorted.rendered).await?;
     replays::end_running(connection, &sorted.ended_replays).await?;
     let routed = emitted.len() as u64;
@@ -98,6 +106,8 @@ pub async fn apply_within<'a>(
         return Ok(Applied {
             routed,
             hopeless,
+            opened: turned.opened,
+            closed: turned.closed,
             ..Applied::default()
         });
     }
@@ -143,6 +153,8 @@ pub async fn apply_within<'a>(
         attempts: attempts.collect(),
         routed,
         hopeless,
+        opened: turned.opened,
+        closed: turned.closed,
     })
 }
 

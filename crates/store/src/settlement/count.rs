@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use super::fold::{Deliveries, Sorted};
 use super::write;
-use crate::effect::NewNotification;
+use crate::effect::{Decided, NewNotification};
 use crate::stats::{Counted, Counts};
 
 /// What the counts need to know of a notification.
@@ -19,6 +19,8 @@ pub(super) struct Facts {
     pub(super) tenant_id: TenantId,
     pub(super) priority: Priority,
     pub(super) is_test: bool,
+    /// The side of a test that it is on: `<rule id>/<action>/<variant>`.
+    pub(super) side: Option<String>,
 }
 
 /// The notifications of a settlement, as far as they are known.
@@ -31,6 +33,7 @@ impl Known {
             tenant_id: row.tenant_id.clone(),
             priority: row.priority,
             is_test: row.is_test,
+            side: side_of(&row.decided),
         };
         Self(rows.iter().map(|row| (row.id, facts(row))).collect())
     }
@@ -71,7 +74,8 @@ pub(super) async fn write(
     let facts = |id: NotificationId| known.0.get(&id).filter(|facts| !facts.is_test);
     for id in emitted.chain(routed.iter().copied()) {
         if let Some(facts) = facts(id) {
-            counts.notification(&facts.tenant_id, id.as_uuid(), facts.priority);
+            let side = facts.side.as_deref();
+            counts.notification(&facts.tenant_id, id.as_uuid(), facts.priority, side);
         }
     }
     for row in &sorted.deliveries {
@@ -81,6 +85,7 @@ pub(super) async fn write(
                 id: row.id.as_uuid(),
                 channel: row.channel,
                 priority: facts.priority,
+                side: facts.side.as_deref(),
             };
             counts.planned(&delivery, row.status);
         }
@@ -92,6 +97,7 @@ pub(super) async fn write(
                 id: row.id.as_uuid(),
                 channel: row.channel,
                 priority: facts.priority,
+                side: facts.side.as_deref(),
             };
             counts.moved(&delivery, row.was, row.status);
         }
@@ -99,13 +105,27 @@ pub(super) async fn write(
     counts.write(connection).await
 }
 
+/// How a side of a test is written in the counts; the statements of [`write`](mod@write) write it
+/// likewise.
+fn side_of(decided: &Decided) -> Option<String> {
+    let (rule_id, action) = decided.rule?;
+    let variant = decided.variant.as_deref()?;
+    Some(format!("{rule_id}/{action}/{variant}"))
+}
+
 /// Reads the words of a row that the counts need.
-pub(super) fn read(tenant_id: String, priority: &str, is_test: bool) -> Result<Facts, sqlx::Error> {
+pub(super) fn read(
+    tenant_id: String,
+    priority: &str,
+    is_test: bool,
+    side: Option<String>,
+) -> Result<Facts, sqlx::Error> {
     let priority = Priority::parse(priority)
         .ok_or_else(|| sqlx::Error::Decode(format!("unknown priority {priority:?}").into()))?;
     Ok(Facts {
         tenant_id: tenant_id.into(),
         priority,
         is_test,
+        side,
     })
 }

@@ -12,6 +12,7 @@ use domain::{
 use uuid::Uuid;
 
 use super::count::Facts;
+use super::digests::Wanted;
 use crate::effect::{
     DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
 };
@@ -26,6 +27,7 @@ pub(super) struct Sorted<'a> {
     pub(super) changes: Vec<Change<'a>>,
     pub(super) traces: Vec<Trace<'a>>,
     pub(super) outbox: Vec<&'a Stored>,
+    pub(super) digests: Wanted<'a>,
     pub(super) ended_replays: Vec<(ReplayId, ReplayState, DateTime<Utc>)>,
 }
 
@@ -37,6 +39,7 @@ pub(super) struct Routed<'a> {
     pub(super) delivery_count: u16,
     pub(super) category: Option<&'a str>,
     pub(super) locale: Option<&'a str>,
+    pub(super) template_version: Option<u32>,
 }
 
 /// A row of `traces`.
@@ -87,6 +90,7 @@ impl<'a> Sorted<'a> {
                     delivery_count,
                     category,
                     locale,
+                    template_version,
                 } => {
                     sorted.routed.push(Routed {
                         id: *id,
@@ -94,6 +98,7 @@ impl<'a> Sorted<'a> {
                         delivery_count: *delivery_count,
                         category: category.as_deref(),
                         locale: locale.as_deref(),
+                        template_version: *template_version,
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),
@@ -127,6 +132,12 @@ impl<'a> Sorted<'a> {
                         steps,
                     });
                 }
+                Effect::DigestJoined(join) => sorted.digests.joins.push(join),
+                Effect::DigestClosed(close) => sorted.digests.closings.push(close),
+                Effect::DigestTold {
+                    id,
+                    notification_id,
+                } => sorted.digests.told.push((*id, *notification_id)),
                 Effect::ReplayEnded {
                     replay_id,
                     state,

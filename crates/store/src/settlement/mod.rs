@@ -5,7 +5,7 @@
 //!
 //! # Order of locks
 //!
-//! Deliveries by id, then feeds by user, then notifications by id. Every settlement takes them in
+//! Digests by key, then deliveries by id, then feeds by user, then notifications by id. Every settlement takes them in
 //! this order: each table by one ordered `select … for no key update`, or by one statement over
 //! sorted keys, which a nested loop visits in their order. Two settlements may wait for each other
 //! in turn, but not in a circle. Behind a pooler, where plans are not ours to choose, a deadlock is
@@ -27,8 +27,11 @@
 
 mod apply;
 mod count;
+mod digests;
 mod fold;
 mod write;
 
 pub use apply::{Applied, Limits, StatusMove, apply, apply_within};
+pub use digests::DigestTurn;
+pub(crate) use digests::severity_of;
 pub(crate) use fold::Trace;

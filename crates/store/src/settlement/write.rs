@@ -26,6 +26,10 @@ pub(super) async fn routed(
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
     let categories: Vec<_> = routed.iter().map(|row| row.category).collect();
     let locales: Vec<_> = routed.iter().map(|row| row.locale).collect();
+    let versions: Vec<_> = routed
+        .iter()
+        .map(|row| row.template_version.map(|version| version as i32))
+        .collect();
     let rows = sqlx::query!(
         r#"
         update notifications as notification
@@ -33,19 +37,24 @@ pub(super) async fn routed(
             delivery_count = routed.delivery_count,
             category = coalesce(notification.category, routed.category),
             locale = coalesce(notification.locale, routed.locale),
+            template_version = routed.template_version,
             updated_at = now()
-        from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[])
-            as routed (id, status, delivery_count, category, locale)
+        from unnest(
+                $1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::integer[]
+            ) as routed (id, status, delivery_count, category, locale, template_version)
         where notification.id = routed.id
           and notification.status = 'pending'
         returning notification.id, notification.tenant_id, notification.priority,
-                  notification.is_test
+                  notification.is_test,
+                  notification.rule_id || '/' || notification.action || '/'
+                      || notification.variant as side
         "#,
         &ids,
         &statuses as &[&str],
         &counts,
         &categories as &[Option<&str>],
         &locales as &[Option<&str>],
+        &versions as &[Option<i32>],
     )
     .fetch_all(connection)
     .await?;
@@ -53,7 +62,7 @@ pub(super) async fn routed(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -300,7 +309,9 @@ pub(super) async fn lock_notifications(
     let rows = sqlx::query!(
         r#"
         select notification.id, notification.tenant_id, notification.priority,
-               notification.is_test
+               notification.is_test,
+               notification.rule_id || '/' || notification.action || '/'
+                   || notification.variant as side
         from unnest($1::uuid[]) as shared (id)
         join notifications as notification on notification.id = shared.id
         order by notification.id
@@ -314,7 +325,7 @@ pub(super) async fn lock_notifications(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -329,7 +340,9 @@ pub(super) async fn facts(
     let rows = sqlx::query!(
         r#"
         select notification.id, notification.tenant_id, notification.priority,
-               notification.is_test
+               notification.is_test,
+               notification.rule_id || '/' || notification.action || '/'
+                   || notification.variant as side
         from unnest($1::uuid[]) as wanted (id)
         join notifications as notification on notification.id = wanted.id
         "#,
@@ -341,7 +354,7 @@ pub(super) async fn facts(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()
@@ -401,7 +414,9 @@ pub(super) async fn notification_statuses(
         where notification.id = summed.id
           and notification.status <> summed.status
         returning notification.id, notification.tenant_id, notification.priority,
-                  notification.is_test
+                  notification.is_test,
+                  notification.rule_id || '/' || notification.action || '/'
+                      || notification.variant as side
         "#,
         &ids,
         &words as &[&str],
@@ -413,7 +428,7 @@ pub(super) async fn notification_statuses(
         .map(|row| {
             Ok((
                 row.id.into(),
-                count::read(row.tenant_id, &row.priority, row.is_test)?,
+                count::read(row.tenant_id, &row.priority, row.is_test, row.side)?,
             ))
         })
         .collect()

@@ -101,6 +101,7 @@ async fn make(kit: &Kit, rng: &mut StdRng, minutes: i64) -> Known {
     .unwrap()
     .clone();
     let mut notification = NewNotification {
+        decided: store::effect::Decided::default(),
         id: id_at(created_at, rng).into(),
         created_at,
         category: category.clone(),

@@ -83,6 +83,7 @@ impl Kit {
 
     pub(crate) fn notification(&self, user: &str) -> NewNotification {
         NewNotification {
+            decided: store::effect::Decided::default(),
             id: NotificationId::at(self.now),
             tenant_id: TenantId::default(),
             user_id: user.into(),

@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod connect;
+mod digests;
 mod erase;
 mod events;
 mod history;
@@ -22,4 +23,5 @@ mod reading;
 mod settlement;
 mod siblings;
 mod stats;
+mod templates;
 mod topics;

@@ -29,6 +29,7 @@ async fn insert(kit: &Kit, rows: &[NewNotification]) {
 async fn a_direct_send_is_read_back_as_it_was_asked_for() {
     let kit = Kit::create().await;
     let asked = NewNotification {
+        decided: store::effect::Decided::default(),
         channels: Some(vec![Channel::Email, Channel::InApp]),
         priority: Priority::High,
         subject: Some("Subject".into()),
@@ -101,6 +102,7 @@ async fn filters_leave_out_what_does_not_match() {
     let ada = kit.arrived("ada", "Hello").await;
     let (bob, _) = kit.planned("bob", &[Channel::Email]).await;
     let old = NewNotification {
+        decided: store::effect::Decided::default(),
         category: Some("risk".into()),
         created_at: kit.now - TimeDelta::hours(2),
         ..kit.notification("eve")
@@ -159,8 +161,10 @@ async fn rendering_and_sending_load_what_they_need() {
     let mut connection = kit.store.acquire().await.unwrap();
 
     let ids = [sole[0], both[0], both[1], domain::DeliveryId::at(kit.now)];
-    let to_render = load_for_render(&mut connection, &ids).await.unwrap();
-    let to_deliver = load_for_deliver(&mut connection, &ids).await.unwrap();
+    let to_render = load_for_render(&mut connection, &ids, kit.now)
+        .await
+        .unwrap();
+    let to_deliver = load_for_deliver(&mut connection, &ids, None).await.unwrap();
 
     assert_eq!((to_render.len(), to_deliver.len()), (3, 3));
     for row in to_deliver {
@@ -170,5 +174,58 @@ async fn rendering_and_sending_load_what_they_need() {
             row.channel == Channel::Email,
             "{row:?}"
         );
+    }
+}
+
+/// What is asked of whom is decided by the statement, so that a claim reads no more than it needs.
+#[tokio::test]
+async fn wishes_are_read_of_what_has_waited_and_of_no_test() {
+    let kit = Kit::create().await;
+    let (_, late) = kit.planned("ada", &[Channel::Email]).await;
+    let (test, tested) = kit.planned("ada", &[Channel::Email]).await;
+    let (_, silent) = kit.planned("bob", &[Channel::Email]).await;
+    let mut connection = kit.store.acquire().await.unwrap();
+    let (tenant, ada) = ("default".into(), "ada".into());
+    let said = domain::Preferences::parse(serde_json::json!({"min_severity": "high"})).unwrap();
+    store::preferences::upsert_preferences(&mut connection, &tenant, &ada, &said, kit.now)
+        .await
+        .unwrap();
+    sqlx::query("insert into users (tenant_id, user_id, timezone) values ($1, $2, $3)")
+        .bind("default")
+        .bind("ada")
+        .bind("Asia/Tokyo")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    sqlx::query("update notifications set is_test = true where id = $1")
+        .bind(test.as_uuid())
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let ids = [late[0], tested[0], silent[0]];
+
+    let fresh = kit.now - chrono::TimeDelta::minutes(1);
+    for row in load_for_deliver(&mut connection, &ids, Some(fresh))
+        .await
+        .unwrap()
+    {
+        assert_eq!(row.wishes, None, "nobody is asked again at once");
+    }
+    for row in load_for_deliver(&mut connection, &ids, None).await.unwrap() {
+        assert_eq!(row.wishes, None);
+    }
+    let waited = load_for_deliver(&mut connection, &ids, Some(kit.now)).await;
+    let rendered = load_for_render(&mut connection, &ids, kit.now).await;
+    let waited = waited.unwrap().into_iter().map(|row| (row.id, row.wishes));
+    let rendered = rendered
+        .unwrap()
+        .into_iter()
+        .map(|row| (row.id, row.wishes));
+    for (id, wishes) in waited.chain(rendered) {
+        assert_eq!(wishes.is_some(), id == late[0]);
+        if let Some(wishes) = wishes {
+            assert_eq!(wishes.preferences, said);
+            assert_eq!(wishes.timezone.as_deref(), Some("Asia/Tokyo"));
+        }
     }
 }

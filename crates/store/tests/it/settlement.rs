@@ -239,6 +239,7 @@ async fn a_direct_send_is_routed_once() {
     kit.settle(&[Effect::NotificationPlanned(Box::new(notification))])
         .await;
     let routed = |status| Effect::NotificationRouted {
+        template_version: None,
         id,
         status,
         delivery_count: 1,

@@ -1,0 +1,111 @@
+//! Events and notifications that are not told by themselves: they join a digest.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    ActionFacts, Batch, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Priority, Quiet,
+    QuietMode, Telling, TraceStep, UserId,
+};
+use serde_json::json;
+use store::effect::DigestJoin;
+use store::events::Event;
+
+use super::rows::Place;
+
+/// The step that routing's trace entries carry.
+const STEP: &str = "route";
+
+/// The template that tells what quiet hours gathered.
+const QUIET_TEMPLATE: &str = "digest";
+
+/// What one message tells of a night at most: its deliveries are ended in one settlement. The next
+/// one tells the rest.
+const QUIET_SIZE_MAX: u32 = 1000;
+
+/// An event joins the digest of its key. What the key is may be a person's data, and stays out of
+/// the trace.
+pub(super) fn join(
+    event: &Event,
+    facts: &ActionFacts<'_>,
+    batch: &Batch,
+    user_id: &UserId,
+    key: &str,
+    now: DateTime<Utc>,
+) -> DigestJoin {
+    let (telling, _) = facts.telling(user_id);
+    let (rule_id, place) = match facts.origin {
+        Origin::Rule(rule, place) => (Some(rule.id), place),
+        Origin::Default => (None, 0),
+    };
+    DigestJoin {
+        key: DigestKey {
+            tenant_id: event.tenant_id.clone(),
+            user_id: user_id.clone(),
+            rule_id,
+            action: place,
+            batch_key: key.to_owned(),
+        },
+        source_id: event.id.as_uuid(),
+        subject_id: event.id.as_uuid(),
+        digest_id: DigestId::at(now),
+        closes_at: batch.closes_at(now),
+        size_max: batch.size,
+        priority: facts.priority(),
+        severity: event.severity,
+        telling,
+        at: now,
+    }
+}
+
+/// Says that an event is told with others, and until when they are gathered.
+pub(crate) fn digest_step(
+    facts: &ActionFacts<'_>,
+    user_id: &UserId,
+    now: DateTime<Utc>,
+) -> Option<TraceStep> {
+    let Origin::Rule(rule, action) = facts.origin else {
+        return None;
+    };
+    let batch = facts.action()?.batch.as_ref()?;
+    let reason = "the action tells several events as one";
+    let step = TraceStep::new(STEP, "digest", reason);
+    Some(step.with_detail(json!({
+        "rule_id": rule.id, "rule": rule.name, "action": action, "user_id": user_id,
+        "closes_at_latest": batch.closes_at(now), "size": batch.size,
+    })))
+}
+
+/// A delivery joins what its user is told over its channel when their quiet hours end. It waits as
+/// `pending` until then, so that whoever sent it can take it back.
+pub(super) fn join_quietly(
+    delivery_id: DeliveryId,
+    place: Place<'_>,
+    user_id: &UserId,
+    priority: Priority,
+    delivery: &PlannedDelivery,
+    now: DateTime<Utc>,
+) -> Option<DigestJoin> {
+    let gathers = |quiet: &&Quiet| quiet.mode == QuietMode::Digest;
+    let quiet = delivery.quiet.as_ref().filter(gathers)?;
+    Some(DigestJoin {
+        key: DigestKey {
+            tenant_id: place.tenant_id.clone(),
+            user_id: user_id.clone(),
+            rule_id: None,
+            action: 0,
+            batch_key: delivery.channel.as_str().to_owned(),
+        },
+        source_id: delivery_id.as_uuid(),
+        subject_id: place.notification_id.as_uuid(),
+        digest_id: DigestId::at(now),
+        closes_at: quiet.until,
+        size_max: Some(QUIET_SIZE_MAX),
+        priority,
+        severity: None,
+        telling: Telling {
+            channels: Some(vec![delivery.channel]),
+            template: Some(QUIET_TEMPLATE.to_owned()),
+            ..Telling::default()
+        },
+        at: now,
+    })
+}

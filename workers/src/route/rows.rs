@@ -1,0 +1,156 @@
+//! From plans to rows: a notification, its deliveries, the jobs of those that can be sent, a trace.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    NotificationId, PlannedDelivery, PlannedNotification, QuietMode, Status, TenantId, TraceStep,
+};
+use queue::Outcome;
+use serde_json::Value;
+use store::Effect;
+use store::effect::{Decided, NewDelivery, NewNotification};
+use store::events::Event;
+
+use super::gather;
+use crate::delivery::DeliveryFacts;
+use crate::queues;
+use crate::quiet_hours;
+use crate::render::Render;
+
+/// The step that routing's trace entries carry.
+const STEP: &str = "route";
+
+/// Where deliveries belong.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) notification_id: NotificationId,
+    pub(crate) tenant_id: &'a TenantId,
+    pub(crate) send_at: Option<DateTime<Utc>>,
+}
+
+/// Adds a notification that an event led to, with all that belongs to it.
+pub(crate) fn with_notification(
+    outcome: Outcome<Effect>,
+    event: &Event,
+    planned: PlannedNotification,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
+    let id = NotificationId::at(now);
+    let vars = (!planned.vars.is_empty()).then(|| Value::Object(planned.vars.clone()));
+    let outcome = outcome.with(Effect::NotificationPlanned(Box::new(NewNotification {
+        id,
+        tenant_id: event.tenant_id.clone(),
+        user_id: planned.user_id.clone(),
+        event_id: Some(event.id),
+        created_at: now,
+        send_at: None,
+        expires_at: planned.expires_at,
+        kind: event.kind.clone(),
+        category: planned.category.clone(),
+        priority: planned.priority,
+        status: planned.status,
+        template: planned.template.clone(),
+        locale: planned.locale.clone(),
+        subject: None,
+        content: None,
+        channels: None,
+        data: vars,
+        delivery_count: count(&planned.deliveries),
+        is_test: false,
+        bypass_quiet_hours: planned.bypass_quiet_hours,
+        decided: Decided {
+            rule: planned.rule,
+            variant: planned.variant.clone(),
+            fallback: planned.fallback.clone(),
+            template_version: planned.template_version,
+            digest_id: None,
+        },
+    })));
+    let place = Place {
+        notification_id: id,
+        tenant_id: &event.tenant_id,
+        send_at: None,
+    };
+    with_deliveries(outcome, place, planned, now)
+}
+
+/// Adds a notification's deliveries, the jobs of those that can be sent, and its trace.
+pub(crate) fn with_deliveries(
+    mut outcome: Outcome<Effect>,
+    place: Place<'_>,
+    planned: PlannedNotification,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
+    let delivery_count = count(&planned.deliveries);
+    for (position, delivery) in (0..).zip(planned.deliveries) {
+        let id = domain::DeliveryId::at(now);
+        let facts = DeliveryFacts {
+            id,
+            notification_id: place.notification_id,
+            tenant_id: place.tenant_id,
+            user_id: &planned.user_id,
+            channel: delivery.channel,
+            address: delivery.address.as_deref(),
+            status: delivery.status,
+            priority: planned.priority,
+            expires_at: planned.expires_at,
+            is_sole: delivery_count == 1,
+        };
+        let deferred = delivery
+            .quiet
+            .as_ref()
+            .filter(|quiet| quiet.mode == QuietMode::Defer);
+        let job = match (delivery.status, deferred) {
+            // The plan has told of it.
+            (Status::Pending, Some(quiet)) => {
+                Some(quiet_hours::defer(&facts, quiet, STEP, now).job)
+            }
+            (Status::Queued, _) => {
+                let due = place.send_at.filter(|&send_at| send_at > now);
+                let render = Render { delivery_id: id };
+                Some(facts.job(queues::RENDER, &render, now).run_at(due))
+            }
+            _ => None,
+        };
+        let joined = gather::join_quietly(
+            id,
+            place,
+            &planned.user_id,
+            planned.priority,
+            &delivery,
+            now,
+        );
+        if let Some(join) = joined {
+            outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
+        }
+        outcome = outcome.with(Effect::DeliveryPlanned(Box::new(NewDelivery {
+            id,
+            notification_id: place.notification_id,
+            tenant_id: place.tenant_id.clone(),
+            user_id: planned.user_id.clone(),
+            channel: delivery.channel,
+            status: delivery.status,
+            position,
+            address: delivery.address,
+            error: delivery.error,
+            job_id: job.as_ref().map(|job| job.job_id.as_uuid()),
+            created_at: now,
+        })));
+        if let Some(job) = job {
+            outcome = outcome.then(job);
+        }
+    }
+    outcome.with(traced(place.notification_id.as_uuid(), now, planned.steps))
+}
+
+pub(crate) fn traced(subject_id: uuid::Uuid, at: DateTime<Utc>, steps: Vec<TraceStep>) -> Effect {
+    Effect::Traced {
+        subject_id,
+        at,
+        steps,
+    }
+}
+
+/// Deliveries of one notification are bounded by its channels and the user's devices.
+pub(crate) fn count(deliveries: &[PlannedDelivery]) -> u16 {
+    deliveries.len().try_into().unwrap_or(u16::MAX)
+}

@@ -100,7 +100,8 @@ impl Catalog {
         connection: &mut Connection,
         wanted: &[VersionRef],
     ) -> Result<PinnedTemplates, StoreError> {
-        self.compiled.pinned(connection, wanted).await
+        let builtin = &self.latest().builtin;
+        self.compiled.pinned(connection, builtin, wanted).await
     }
 
     /// Whether the last look is longer ago than `age_max`: then the caller is to look, and all
@@ -127,6 +128,22 @@ impl Shelf {
     /// The templates that ship with the binary.
     pub fn templates(&self) -> &Arc<Templates> {
         &self.builtin
+    }
+
+    /// A version of a tenant's template: the one that was pinned, else the current one, if there is
+    /// one.
+    pub fn version(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        pinned: Option<u32>,
+    ) -> Option<VersionRef> {
+        let version = pinned.or_else(|| self.template_names(tenant).version_of(name))?;
+        Some(VersionRef {
+            tenant_id: tenant.clone(),
+            key: domain::template_key(name),
+            version,
+        })
     }
 
     /// What routing needs to know of the templates of a tenant.

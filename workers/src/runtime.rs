@@ -255,7 +255,7 @@ async fn on_route(
 
 async fn on_render(
     job: Render,
-    row: Loaded<store::prepare::ToRender>,
+    row: Loaded<render::Loaded>,
     context: Data<Context>,
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {

@@ -36,6 +36,8 @@ pub struct ToRender {
     pub kind: String,
     /// `None` for a plain message.
     pub template: Option<String>,
+    /// The version that routing has pinned.
+    pub template_version: Option<u32>,
     pub locale: Option<String>,
     pub subject: Option<String>,
     pub content: Option<String>,
@@ -124,7 +126,7 @@ pub async fn load_for_render(
         select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.user_id,
                delivery.channel, delivery.status, delivery.address, notification.priority,
                notification.category, notification.type as kind, notification.template,
-               notification.locale, notification.subject, notification.content,
+               notification.template_version, notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
                notification.data as "data: Document<Value>",
                notification.delivery_count, notification.is_test, notification.digest_id,
@@ -200,6 +202,7 @@ pub async fn load_for_render(
                 category: row.category,
                 kind: row.kind,
                 template: row.template,
+                template_version: row.template_version.map(|version| version as u32),
                 locale: row.locale,
                 subject: row.subject,
                 content: row.content,

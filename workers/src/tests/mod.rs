@@ -92,6 +92,7 @@ fn to_render(channel: Channel) -> ToRender {
         category: None,
         kind: "notification".into(),
         template: None,
+        template_version: None,
         locale: None,
         subject: None,
         content: None,

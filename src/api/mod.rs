@@ -18,6 +18,7 @@ mod json;
 pub(crate) mod jwks;
 pub(crate) mod key_use;
 mod keys;
+mod limits;
 mod marks;
 mod notifications;
 mod once;
@@ -92,6 +93,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(export::routes())
         .merge(topics::routes())
         .merge(rules::routes())
+        .merge(limits::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

@@ -49,6 +49,7 @@ mod people;
 mod procfile;
 mod proxy;
 mod quiet_hours;
+mod rate_limits;
 mod replay;
 mod replay_cli;
 mod retention;

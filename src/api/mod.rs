@@ -30,6 +30,7 @@ mod preferences;
 pub(crate) mod query;
 mod queues;
 mod quiet_hours;
+pub(crate) mod rehearsal;
 mod replays;
 mod roles;
 mod rules;
@@ -92,6 +93,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rehearsal::routes())
         .merge(rules::routes())
         .merge(limits::routes())
         .merge(templates::routes())

@@ -57,6 +57,7 @@ mod rules;
 mod shutdown;
 mod socket;
 mod stats;
+mod template_cli;
 mod templates;
 mod terminal;
 mod tour;

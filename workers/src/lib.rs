@@ -41,6 +41,7 @@ mod retry;
 mod route;
 mod rulebooks;
 mod runtime;
+mod stand_in;
 mod subject;
 #[cfg(test)]
 mod tests;

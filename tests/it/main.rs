@@ -54,6 +54,7 @@ mod replay;
 mod replay_cli;
 mod retention;
 mod routes;
+mod rules;
 mod shutdown;
 mod socket;
 mod stats;

@@ -28,8 +28,10 @@ mod path;
 mod preferences;
 pub(crate) mod query;
 mod queues;
+mod quiet_hours;
 mod replays;
 mod roles;
+mod rules;
 mod stats;
 mod submit;
 mod templates;
@@ -85,9 +87,11 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(queues::routes())
         .merge(keys::routes())
         .merge(preferences::routes())
+        .merge(quiet_hours::routes())
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rules::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

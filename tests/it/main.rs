@@ -48,6 +48,7 @@ mod outbox;
 mod people;
 mod procfile;
 mod proxy;
+mod quiet_hours;
 mod replay;
 mod replay_cli;
 mod retention;

@@ -9,20 +9,26 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{NamedTemplate, RuleBook, TemplateNames, TenantId};
+use domain::{LimitBook, NamedTemplate, RuleBook, TemplateNames, TenantId};
 use render::Templates;
+use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
 use store::templates::{CHANGES_MAX, TemplateChange, VersionRef, list_changes};
 use store::{Connection, StoreError};
 
 use crate::compiled::{Compiled, PinnedTemplates};
+use crate::rulebooks::{self, Books};
 
 /// A snapshot of what is kept.
 #[derive(Debug, Clone)]
 pub struct Shelf {
     /// `None` before the first look.
     revisions: Option<Revisions>,
-    rules: HashMap<TenantId, Arc<RuleBook>>,
+    rules: Books,
+    /// Of tenants that have some of their own.
+    limits: HashMap<TenantId, Arc<LimitBook>>,
+    /// What holds for the others.
+    default_limits: Arc<LimitBook>,
     /// Those that ship with the binary, which every tenant has.
     builtin: Arc<Templates>,
     shared_names: Arc<TemplateNames>,
@@ -45,9 +51,11 @@ impl Catalog {
         let named = builtin.names().map(|name| (name, builtin.category(name)));
         let shelf = Shelf {
             revisions: None,
-            rules: HashMap::new(),
+            rules: Books::new(),
             shared_names: Arc::new(TemplateNames::new(named)),
             names: HashMap::new(),
+            limits: HashMap::new(),
+            default_limits: Arc::default(),
             builtin: Arc::new(builtin),
         };
         Self {
@@ -69,6 +77,12 @@ impl Catalog {
         let before = known.revisions.unwrap_or_default();
         if before.templates != revisions.templates {
             shelf.load_templates(connection, before.templates).await?;
+        }
+        if known.revisions.map(|known| known.limits) != Some(revisions.limits) {
+            shelf.limits = limits(connection).await?;
+        }
+        if before.rules != revisions.rules {
+            shelf.rules = rulebooks::load(connection, before.rules, &known.rules).await?;
         }
         shelf.revisions = Some(revisions);
         Ok(self.put(Arc::new(shelf)))
@@ -141,6 +155,16 @@ impl Shelf {
         Arc::clone(self.names.get(tenant).unwrap_or(&self.shared_names))
     }
 
+    /// A tenant's rate limits.
+    pub(crate) fn limits(&self, tenant: &TenantId) -> &LimitBook {
+        self.limits.get(tenant).unwrap_or(&self.default_limits)
+    }
+
+    /// Whether the limits are those of `revision`.
+    pub(crate) fn has_limits_of(&self, revision: i64) -> bool {
+        self.revisions.is_some_and(|known| known.limits == revision)
+    }
+
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)
@@ -194,4 +218,14 @@ impl Shelf {
             });
         }
     }
+}
+
+async fn limits(
+    connection: &mut Connection,
+) -> Result<HashMap<TenantId, Arc<LimitBook>>, StoreError> {
+    let tenants = list_all_limits(connection).await?;
+    let books = tenants
+        .into_iter()
+        .map(|(tenant_id, limits)| (tenant_id, Arc::new(LimitBook::new(limits))));
+    Ok(books.collect())
 }

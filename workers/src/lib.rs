@@ -8,7 +8,8 @@
 //! # Reading order
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
-//! [`quiet_hours`] are a notification's way, with [`batch_flush`] where several events are told
+//! [`quiet_hours`] are a notification's way, with [`throttle`] in front and [`batch_flush`] where
+//! several events are told
 //! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
 //! [`rehearsal`] how it would go, [`catalog`] by which rules; [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
@@ -38,10 +39,13 @@ mod render;
 pub mod replay;
 mod retry;
 mod route;
+mod rulebooks;
 mod runtime;
+mod stand_in;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod wishes;
 mod withdraw;
 
@@ -57,7 +61,7 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
-pub use quiet_hours::{QuietHours, wake};
+pub use quiet_hours::{QuietHours, wake_held};
 pub use rehearsal::{Rehearsal, Rehearsed, RehearsedDelivery, rehearse};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};

@@ -12,15 +12,15 @@
 //!
 //! What has waited, for its `send_at` or otherwise, is held against the user's [`wishes`] once more.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
-use render::{DEFAULT_LOCALE, EventVars, NotificationVars, Rendered, UserVars, Vars};
+use render::{DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, Rendered, UserVars, Vars};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::digests::DigestItems;
 use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::templates::VersionRef;
@@ -104,7 +104,7 @@ pub(crate) async fn run(
     job: Render,
     loaded: Option<&Loaded>,
     cx: &Context,
-    _lease: LeaseInfo,
+    lease: LeaseInfo,
 ) -> Result<Outcome<Effect>, Failure> {
     let Some(Loaded { row, text }) = loaded else {
         tracing::warn!(delivery.id = %job.delivery_id, "nothing to render, the row is gone");
@@ -112,7 +112,9 @@ pub(crate) async fn run(
     };
     let now = cx.clock.now();
     let delivery = facts(row);
-    if delivery.is_over() {
+    // Two jobs may have planned one stand-in; it is worked on by the one that its row names.
+    let is_anothers = row.job_id.is_some_and(|id| id != lease.job_id.as_uuid());
+    if delivery.is_over() || is_anothers {
         return Ok(Outcome::completed());
     }
     if delivery.has_expired(now) {
@@ -196,17 +198,21 @@ fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered
     };
     let template = text.as_ref().map_err(ToString::to_string)?;
     let event = row.event.as_ref();
-    let payload = event.map(|event| &event.payload).or(row.data.as_ref());
-    let gathered = row.digest.as_deref().map(|items| gathered(payload, items));
-    let data = gathered.as_ref().or(payload);
+    let payload = event.map(|event| &event.payload);
+    let data = with_vars(payload, row.data.as_ref());
+    let gathered = row.digest.as_deref().map(|digest| Gathered {
+        items: &digest.payloads,
+        count: digest.count,
+        last: payload,
+    });
     let vars = Vars {
-        data: data.unwrap_or(&Value::Null),
+        data: &data,
         event: event.map(|event| EventVars {
             id: &event.event_id,
             kind: &event.kind,
             created_at: event.created_at,
         }),
-        items: None,
+        items: gathered,
         user: UserVars {
             id: &row.user_id,
             locale: row.locale.as_deref(),
@@ -232,19 +238,17 @@ fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered
     Ok(rendered)
 }
 
-/// The variables of a digest: the payload of its last event, and what it gathered.
-fn gathered(last: Option<&Value>, items: &DigestItems) -> Value {
-    let last = last.cloned().unwrap_or_default();
-    let mut vars = match &last {
-        Value::Object(payload) => payload.clone(),
-        _ => serde_json::Map::new(),
-    };
-    let first = items.payloads.first().cloned().unwrap_or_default();
-    vars.insert("items".to_owned(), Value::from(items.payloads.clone()));
-    vars.insert("count".to_owned(), Value::from(items.count));
-    vars.insert("first".to_owned(), first);
-    vars.insert("last".to_owned(), last);
-    Value::Object(vars)
+/// The payload with what its rule adds, which wins; a direct send has its data alone.
+fn with_vars<'a>(payload: Option<&'a Value>, vars: Option<&'a Value>) -> Cow<'a, Value> {
+    match (payload, vars) {
+        (Some(Value::Object(payload)), Some(Value::Object(vars))) => {
+            let mut both = payload.clone();
+            both.extend(vars.clone());
+            Cow::Owned(Value::Object(both))
+        }
+        (Some(alone), _) | (None, Some(alone)) => Cow::Borrowed(alone),
+        (None, None) => Cow::Owned(Value::Null),
+    }
 }
 
 /// `None` for a direct send that brings its own words.

@@ -23,8 +23,8 @@ pub struct Vars<'a> {
     /// The event's payload, or a direct send's `data`: an object, or null for none. In a digest,
     /// what its last item has is seen instead.
     pub data: &'a serde_json::Value,
-    /// The payloads of a digest, in order; `None` for a message about one event.
-    pub items: Option<&'a [serde_json::Value]>,
+    /// What a digest gathered; `None` for a message about one event.
+    pub items: Option<Gathered<'a>>,
     /// `None` for a direct send.
     pub event: Option<EventVars<'a>>,
     pub user: UserVars<'a>,
@@ -32,6 +32,17 @@ pub struct Vars<'a> {
     pub brand: &'a Brand,
     /// The language asked for, as a BCP 47 tag; the template answers in the nearest it has.
     pub locale: &'a str,
+}
+
+/// What a digest gathered: `items`, `count`, `first` and `last` in a template.
+#[derive(Debug, Clone, Copy)]
+pub struct Gathered<'a> {
+    /// The payloads that are shown, in order.
+    pub items: &'a [serde_json::Value],
+    /// How many there are, shown or not.
+    pub count: i64,
+    /// The last of all; `None` is the last of those shown.
+    pub last: Option<&'a serde_json::Value>,
 }
 
 /// `event` in a template. Its payload is there too, as `event.data`.
@@ -108,7 +119,7 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone)]
 struct Items {
     all: Value,
-    count: usize,
+    count: i64,
     first: Value,
     last: Value,
 }
@@ -157,14 +168,26 @@ impl Object for Scope {
     }
 }
 
+impl<'a> Gathered<'a> {
+    /// All of a digest that is shown whole.
+    pub fn all(items: &'a [serde_json::Value]) -> Self {
+        Self {
+            items,
+            count: items.len() as i64,
+            last: None,
+        }
+    }
+}
+
 impl Vars<'_> {
     pub(crate) fn to_facts(self, needs: Needs) -> Facts {
-        let items = self.items.map(|items| {
-            let items: Vec<Value> = items.iter().map(object).collect();
+        let items = self.items.map(|gathered| {
+            let items: Vec<Value> = gathered.items.iter().map(object).collect();
+            let last = gathered.last.map(object).or_else(|| items.last().cloned());
             Items {
-                count: items.len(),
+                count: gathered.count,
                 first: items.first().cloned().unwrap_or_else(empty),
-                last: items.last().cloned().unwrap_or_else(empty),
+                last: last.unwrap_or_else(empty),
                 all: Value::from(items),
             }
         });

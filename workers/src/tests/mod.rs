@@ -6,6 +6,8 @@ mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod stand_in;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -50,6 +52,7 @@ fn uncertain_lease() -> LeaseInfo {
 
 fn to_send(channel: Channel) -> ToDeliver {
     ToDeliver {
+        understudy: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),
@@ -75,11 +78,13 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 
 fn to_render(channel: Channel) -> ToRender {
     ToRender {
+        job_id: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),

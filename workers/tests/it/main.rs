@@ -9,4 +9,5 @@
 mod catalog;
 mod engine;
 mod payloads;
+mod rate_limits;
 mod replay;

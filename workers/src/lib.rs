@@ -40,6 +40,7 @@ pub mod replay;
 mod retry;
 mod route;
 mod runtime;
+mod schedule;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -66,5 +67,6 @@ pub use replay::{Replay, ReplayError};
 pub use retry::Retry;
 pub use route::Route;
 pub use runtime::{Parts, Running, start, start_noop};
+pub use schedule::{Schedule, plan_schedule, plan_schedules};
 pub use subject::Subject;
 pub use withdraw::{Withdrawn, withdraw};

@@ -52,20 +52,7 @@ impl Job for Render {
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     row: ToRender,
-    /// The payload with what its rule adds, which wins; a direct send has its data alone.
-fn with_vars<'a>(payload: Option<&'a Value>, vars: Option<&'a Value>) -> Cow<'a, Value> {
-    match (payload, vars) {
-        (Some(Value::Object(payload)), Some(Value::Object(vars))) => {
-            let mut both = payload.clone();
-            both.extend(vars.clone());
-            Cow::Owned(Value::Object(both))
-        }
-        (Some(alone), _) | (None, Some(alone)) => Cow::Borrowed(alone),
-        (None, None) => Cow::Owned(Value::Null),
-    }
-}
-
-/// `None` for a direct send that brings its own words.
+    /// `None` for a direct send that brings its own words.
     text: Option<Text>,
 }
 
@@ -247,6 +234,19 @@ fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered
         subject.clone_from(own);
     }
     Ok(rendered)
+}
+
+/// The payload with what its rule adds, which wins; a direct send has its data alone.
+fn with_vars<'a>(payload: Option<&'a Value>, vars: Option<&'a Value>) -> Cow<'a, Value> {
+    match (payload, vars) {
+        (Some(Value::Object(payload)), Some(Value::Object(vars))) => {
+            let mut both = payload.clone();
+            both.extend(vars.clone());
+            Cow::Owned(Value::Object(both))
+        }
+        (Some(alone), _) | (None, Some(alone)) => Cow::Borrowed(alone),
+        (None, None) => Cow::Owned(Value::Null),
+    }
 }
 
 /// `None` for a direct send that brings its own words.

@@ -31,6 +31,7 @@ mod queues;
 mod quiet_hours;
 mod replays;
 mod roles;
+mod rules;
 mod stats;
 mod submit;
 mod templates;
@@ -90,6 +91,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rules::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

@@ -15,6 +15,7 @@ mod output;
 mod process;
 mod queues;
 mod replays;
+mod rules;
 mod send;
 mod serve;
 mod signature;
@@ -76,6 +77,9 @@ enum Command {
     Bench(bench::Command),
     /// Show the queues; pause or resume one.
     Queues(queues::Args),
+    /// List the rules; check and apply rules files.
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// List, show and replay jobs that gave up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -118,6 +122,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Doctor(args) => return doctor::run(&common, args).await,
+        Command::Rules(rules::Command::Check { files, json }) => {
+            return rules::check(files, *json);
+        }
         _ => {}
     }
     let mut loaded = common.load()?;
@@ -139,6 +146,7 @@ async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::
         Command::Token(args) => token::run(&config, &args)?,
         Command::Bench(command) => return bench::run(&config, command).await,
         Command::Queues(args) => queues::run(&config, args).await?,
+        Command::Rules(command) => return rules::run(&config, command).await,
         Command::DeadLetters(command) => {
             if !dead_letters::run(&config, command).await? {
                 return Ok(ExitCode::FAILURE);

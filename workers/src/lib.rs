@@ -39,6 +39,7 @@ mod render;
 pub mod replay;
 mod retry;
 mod route;
+mod rulebooks;
 mod runtime;
 mod schedule;
 mod subject;

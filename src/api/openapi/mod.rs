@@ -10,6 +10,7 @@ pub(super) mod bodies;
 pub(super) mod people;
 pub(super) mod problems;
 pub(super) mod reader;
+pub(super) mod rules;
 pub(super) mod templates;
 pub(super) mod words;
 

@@ -68,6 +68,6 @@ pub use replay::{Replay, ReplayError};
 pub use retry::Retry;
 pub use route::Route;
 pub use runtime::{Parts, Running, start, start_noop};
-pub use schedule::{Schedule, plan_schedule, plan_schedules};
+pub use schedule::{Schedule, mend_schedules, start_schedules};
 pub use subject::Subject;
 pub use withdraw::{Withdrawn, withdraw};

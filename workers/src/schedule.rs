@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use store::events::NewEvent;
 use store::{Connection, Effect, StoreError};
 
-use crate::catalog::Shelf;
+use crate::catalog::Catalog;
 use crate::context::Context;
 use crate::queues;
 use crate::route::Route;
@@ -56,9 +56,42 @@ impl Job for Schedule {
     const KIND: &'static str = "schedule";
 }
 
-/// The next link of a rule's chain; `None` if the rule does not fire any more. To be enqueued in the
-/// transaction that saves the rule; a link of the same version that is there already stays.
-pub fn plan_schedule(tenant_id: &TenantId, rule: &Rule, now: DateTime<Utc>) -> Option<NewJob> {
+/// Begins the chains of rules that have a schedule, in the transaction that saves them. One that has
+/// an open link goes on with that.
+pub async fn start_schedules<'a>(
+    db: &mut Connection,
+    rules: impl IntoIterator<Item = (&'a TenantId, &'a Rule)>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let rules = rules.into_iter();
+    let links: Vec<_> = rules
+        .filter_map(|(tenant_id, rule)| plan_schedule(tenant_id, rule, now))
+        .collect();
+    queue::enqueue(db, &links, None)
+        .await
+        .map_err(|refused| StoreError::Database {
+            operation: "plan what rules fire",
+            source: refused.source,
+        })
+}
+
+/// Begins the chains that have no link: where the last one died, the rule would never fire again.
+pub async fn mend_schedules(
+    db: &mut Connection,
+    catalog: &Catalog,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let shelf = catalog.current(db).await?;
+    let rules = shelf.all_rules();
+    start_schedules(db, rules.map(|(tenant_id, rule)| (tenant_id, &**rule)), now).await
+}
+
+/// The next link of a rule's chain; `None` if the rule does not fire any more.
+pub(crate) fn plan_schedule(
+    tenant_id: &TenantId,
+    rule: &Rule,
+    now: DateTime<Utc>,
+) -> Option<NewJob> {
     let at = rule.fires_after(now)?;
     let link = Schedule {
         tenant_id: tenant_id.clone(),
@@ -71,14 +104,6 @@ pub fn plan_schedule(tenant_id: &TenantId, rule: &Rule, now: DateTime<Utc>) -> O
         .lane(queue::lane_of(&[tenant_id.as_str(), &rule.name]))
         .unique_key(format!("{}@{}", rule.id, rule.version));
     Some(job)
-}
-
-/// A link for every rule that fires by a schedule, for chains whose last link died.
-pub fn plan_schedules(shelf: &Shelf, now: DateTime<Utc>) -> Vec<NewJob> {
-    let rules = shelf.all_rules();
-    rules
-        .filter_map(|(tenant_id, rule)| plan_schedule(tenant_id, rule, now))
-        .collect()
 }
 
 /// Looks the rules of a claim up, as they are by now.

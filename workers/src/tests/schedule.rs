@@ -1,17 +1,18 @@
 //! What a schedule fires, once, and what it plans next.
 
 use ::channels::Channels;
+use ::render::Templates;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Action, Every, Rule, RuleId, TenantId};
-use queue::{Ending, NewJob, Outcome};
+use queue::{Clock, Ending, NewJob, Outcome};
 use serde::Deserialize;
 use serde_json::json;
 use store::Effect;
 use store::events::NewEvent;
 
 use super::{context, lease, now};
-use crate::schedule::run;
-use crate::{Route, Schedule, plan_schedule};
+use crate::schedule::{plan_schedule, run};
+use crate::{Catalog, Context, Route, Schedule};
 
 /// Every full hour; it is 08:00.
 fn hourly() -> Rule {
@@ -149,4 +150,45 @@ async fn a_rule_that_was_changed_turned_off_or_removed_ends_its_old_chain() {
         assert!(outcome.effects.is_empty() && outcome.jobs.is_empty());
     }
     assert_eq!(plan_schedule(&tenant(), &off, now()), None);
+}
+
+/// A chain as the queue would run it: each link at its time.
+async fn times(expression: &str, from: &str, links: usize) -> Vec<String> {
+    let mut now: DateTime<Utc> = from.parse().unwrap();
+    let rule = Rule {
+        schedule: Some(domain::Schedule {
+            every: Every::Cron(expression.into()),
+            timezone: "Europe/Berlin".parse().unwrap(),
+        }),
+        ..hourly()
+    };
+    let mut fired_at = Vec::new();
+    let mut next = plan_schedule(&tenant(), &rule, now);
+    for _ in 0..links {
+        let job = read(&next.take().unwrap());
+        now = job.at;
+        let templates = Templates::builtin().unwrap();
+        let clock = Clock::manual(now + TimeDelta::milliseconds(3));
+        let cx = Context::new(Catalog::new(templates), Channels::new(), clock);
+        let mut outcome = run(job, Some(&rule), &cx, lease()).await.unwrap();
+        for event in fired(&outcome) {
+            let at = event.occurred_at.unwrap();
+            fired_at.push(at.format("%dT%H:%M").to_string());
+        }
+        next = outcome.jobs.pop();
+    }
+    fired_at
+}
+
+#[tokio::test]
+async fn a_chain_fires_once_a_day_across_changes_of_the_clocks() {
+    let spring = times("30 2 * * *", "2026-03-27T12:00:00Z", 3).await;
+    assert_eq!(spring, ["28T01:30", "29T01:00", "30T00:30"]);
+    let autumn = times("30 2 * * *", "2026-10-23T12:00:00Z", 3).await;
+    assert_eq!(autumn, ["24T00:30", "25T00:30", "26T01:30"]);
+    let halves = times("*/30 * * * *", "2026-10-24T23:45:00Z", 6).await;
+    let expected = [
+        "25T00:00", "25T00:30", "25T01:00", "25T01:30", "25T02:00", "25T02:30",
+    ];
+    assert_eq!(halves, expected);
 }

@@ -19,6 +19,7 @@ mod rules;
 mod send;
 mod serve;
 mod signature;
+mod template;
 mod token;
 mod up;
 mod work;
@@ -83,6 +84,9 @@ enum Command {
     /// List, show and replay jobs that gave up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// List, try, check and move templates.
+    #[command(subcommand)]
+    Template(template::Command),
     /// Show one job, or cancel it.
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -149,6 +153,11 @@ async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::
         Command::Rules(command) => return rules::run(&config, command).await,
         Command::DeadLetters(command) => {
             if !dead_letters::run(&config, command).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Template(command) => {
+            if !template::run(&config, command).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -56,6 +56,7 @@ mod routes;
 mod shutdown;
 mod socket;
 mod stats;
+mod template_cli;
 mod templates;
 mod terminal;
 mod tour;

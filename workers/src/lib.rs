@@ -42,6 +42,7 @@ mod route;
 mod rulebooks;
 mod runtime;
 mod schedule;
+mod stand_in;
 mod subject;
 #[cfg(test)]
 mod tests;

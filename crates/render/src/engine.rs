@@ -8,7 +8,7 @@ use minijinja::{
     default_auto_escape_callback, escape_formatter,
 };
 
-use crate::{language, words};
+use crate::{language, words, work};
 
 /// The target of a text in which Slack reads markup.
 pub(crate) const SLACK: &str = "slack";
@@ -30,6 +30,7 @@ pub(crate) fn new() -> Environment<'static> {
         _ => default_auto_escape_callback(name),
     });
     engine.set_formatter(write_value);
+    work::install(&mut engine);
     language::install(&mut engine);
     words::install(&mut engine);
     // A `{% if %}` on a line of its own leaves no empty line in a mail.
@@ -47,6 +48,7 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
+    work::charge(state, value)?;
     let is_markup = matches!(state.auto_escape(), AutoEscape::Custom(_));
     if !is_markup || value.is_safe() {
         return match state.auto_escape() {

@@ -7,6 +7,7 @@ mod render;
 mod retry;
 mod route;
 mod schedule;
+mod stand_in;
 mod throttle;
 mod way;
 
@@ -52,6 +53,7 @@ fn uncertain_lease() -> LeaseInfo {
 
 fn to_send(channel: Channel) -> ToDeliver {
     ToDeliver {
+        understudy: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),
@@ -83,6 +85,7 @@ fn to_send(channel: Channel) -> ToDeliver {
 
 fn to_render(channel: Channel) -> ToRender {
     ToRender {
+        job_id: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),

@@ -197,6 +197,7 @@ fn money_is_written_with_the_signs_and_digits_of_its_currency() {
             "€1,234.50 £1,234.50",
         ),
         ("en", "{{ n | money('JPY') }}", "¥1,235"),
+        ("en", "{{ n | money(digits=1) }}", "1,234.5"),
         ("en", "{{ n | money('KWD') }}", "KWD\u{a0}1,234.500"),
         ("en", "{{ n | money('CHF') }}", "CHF\u{a0}1,234.50"),
         (

@@ -1,6 +1,7 @@
 //! Evaluates the fields of a section, borrows what is missing, and keeps within the limits.
 
 use std::io;
+use std::sync::Arc;
 
 use domain::{Channel, Message};
 use minijinja::{Environment, ErrorKind};
@@ -13,10 +14,14 @@ use crate::language::{Speech, dir};
 use crate::section::{DONORS, Shape};
 use crate::template::{Language, Template};
 use crate::vars::Facts;
+use crate::work::Work;
 use crate::{Brand, RenderError, Vars};
 
 /// Most bytes of one message, all its parts together. Above what any provider takes.
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// Work all fields of one message may cost, in engine instructions; each has its own bound too.
+const MESSAGE_FUEL: u64 = 200_000;
 
 /// The subject of a direct send that has none, on a channel that needs one.
 const SUBJECT_FALLBACK: &str = "Notification";
@@ -77,6 +82,8 @@ struct Rendering<'a> {
     /// How far down the chain the first text was found.
     found_at: Option<usize>,
     bytes_left: usize,
+    fuel_left: u64,
+    work: Arc<Work>,
 }
 
 /// A part of a section, and the language it was found in.
@@ -107,6 +114,8 @@ impl<'a> Rendering<'a> {
             scope: None,
             found_at: None,
             bytes_left: MESSAGE_BYTES_MAX,
+            fuel_left: MESSAGE_FUEL,
+            work: Arc::default(),
         }
     }
 
@@ -257,7 +266,11 @@ impl<'a> Rendering<'a> {
             left: self.bytes_left,
         };
         match compiled.render_captured_to(scope, &mut output) {
-            Ok(_) => {}
+            Ok(captured) => {
+                let (burnt, _) = captured.state().fuel_levels().unwrap_or_default();
+                let left = self.fuel_left.checked_sub(burnt);
+                self.fuel_left = left.ok_or_else(|| failed(ErrorKind::OutOfFuel.into()))?;
+            }
             Err(error) if error.kind() == ErrorKind::WriteFailure => {
                 return Err(part.too_large());
             }
@@ -291,7 +304,9 @@ impl<'a> Rendering<'a> {
         match &self.scope {
             Some((of, scope)) if *of == tag => scope.clone(),
             _ => {
-                let scope = self.facts.to_scope(Speech::new(tag, self.timezone));
+                let scope =
+                    self.facts
+                        .to_scope(Speech::new(tag, self.timezone, Arc::clone(&self.work)));
                 self.scope = Some((tag, scope.clone()));
                 scope
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{LimitBook, NamedTemplate, RuleBook, TemplateNames, TenantId};
+use domain::{LimitBook, NamedTemplate, RuleBook, SharedRule, TemplateNames, TenantId};
 use render::Templates;
 use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
@@ -176,6 +176,12 @@ impl Shelf {
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)
+    }
+
+    /// All rules, with their tenants.
+    pub(crate) fn all_rules(&self) -> impl Iterator<Item = (&TenantId, &SharedRule)> {
+        let books = self.rules.iter();
+        books.flat_map(|(tenant, book)| book.rules().map(move |rule| (tenant, rule)))
     }
 
     /// Whether it was read after `other`, in any part.

@@ -83,6 +83,7 @@ impl Process {
             clock,
             bell,
             listener,
+            catalog,
             lifetime,
             ..
         } = self;
@@ -95,6 +96,7 @@ impl Process {
             .spawn(listener.run(database, closing.clone()));
         let upkeep = Upkeep {
             store: store.clone(),
+            catalog,
             clock,
             keeping: config.keeping(),
             stopping: lifetime.stopping.clone(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{LimitBook, NamedTemplate, RuleBook, TemplateNames, TenantId};
+use domain::{LimitBook, NamedTemplate, RuleBook, SharedRule, TemplateNames, TenantId};
 use render::Templates;
 use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
@@ -165,9 +165,23 @@ impl Shelf {
         self.revisions.is_some_and(|known| known.limits == revision)
     }
 
+    /// The same with other rules for a tenant: those of a file that is not applied yet.
+    #[must_use]
+    pub fn trying(&self, tenant: TenantId, rules: RuleBook) -> Self {
+        let mut shelf = self.clone();
+        shelf.rules.insert(tenant, Arc::new(rules));
+        shelf
+    }
+
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)
+    }
+
+    /// All rules, with their tenants.
+    pub(crate) fn all_rules(&self) -> impl Iterator<Item = (&TenantId, &SharedRule)> {
+        let books = self.rules.iter();
+        books.flat_map(|(tenant, book)| book.rules().map(move |rule| (tenant, rule)))
     }
 
     /// Whether it was read after `other`, in any part.

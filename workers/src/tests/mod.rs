@@ -2,6 +2,8 @@
 
 mod burial;
 mod deliver;
+mod digest;
+mod digest_race;
 mod quiet_hours;
 mod render;
 mod retry;

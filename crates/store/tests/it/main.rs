@@ -9,6 +9,7 @@
 mod api_keys;
 mod connect;
 mod digests;
+mod digests_kept;
 mod erase;
 mod events;
 mod history;

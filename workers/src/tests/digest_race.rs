@@ -34,6 +34,8 @@ const KEYS: usize = 100;
 /// So many items close a digest of the sized rule.
 const SIZE: usize = 15;
 
+const WINDOW: Duration = Duration::from_millis(1500);
+
 /// Long enough for two busy cores.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -60,7 +62,7 @@ fn rules() -> Vec<Rule> {
         actions: vec![Action {
             channels: Some(vec![Channel::InApp]),
             batch: Some(Batch {
-                window: Duration::from_millis(1500),
+                window: WINDOW,
                 size,
                 key: Some("event.data.account.id".to_owned()),
             }),
@@ -259,6 +261,7 @@ async fn assert_told_once_and_in_order(store: &Store, keys: &HashMap<Uuid, Strin
         count(store, "select count(*) from digests").await as usize,
         digests.len()
     );
+    assert_one_at_a_time(store).await;
     // Both ways to close were taken, and raced.
     let full = digests.values().filter(|items| items.len() >= SIZE);
     assert!((50..digests.len()).contains(&full.count()));
@@ -319,4 +322,27 @@ async fn assert_told_once_and_in_order(store: &Store, keys: &HashMap<Uuid, Strin
             "{id} is out of order"
         );
     }
+}
+
+/// A digest of a key opens once the one before is full or its window has ended. Whoever opens it
+/// may have looked at the clock a little before that.
+async fn assert_one_at_a_time(store: &Store) {
+    let mut db = store.acquire().await.unwrap();
+    let early: Vec<(String, i64)> = sqlx::query_as(
+        "select batch_key, count(*)
+         from (
+             select batch_key, opened_at,
+                    lag(opened_at) over one as before,
+                    coalesce(lag(count >= size_max) over one, false) as was_full
+             from digests
+             window one as (partition by rule_id, user_id, key_hash order by opened_at)
+         ) as opened
+         where opened_at - before < $1 and not was_full
+         group by batch_key",
+    )
+    .bind(WINDOW / 2)
+    .fetch_all(&mut *db)
+    .await
+    .unwrap();
+    assert_eq!(early, [], "keys of which two digests were open at once");
 }

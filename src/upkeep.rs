@@ -1,9 +1,10 @@
 //! Upkeep: what the tables need from time to time, done by one process at a time.
 //!
-//! Months are made ahead and dropped behind, expired keys, old entries of feeds, old replays and old
-//! versions of templates removed, and digests whose notification is gone; counts folded into hours.
-//! Every step is a short transaction of its own under one advisory lock, so any process may run
-//! this, may die in it, and leaves the rest to the next run.
+//! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, digests
+//! whose notification is gone, old versions of templates and counters of rate limits that count
+//! nothing any more are removed; counts are folded into hours. Every step is a short transaction of
+//! its own under one advisory lock, so any process may run this, may die in it, and leaves the rest
+//! to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference
@@ -82,6 +83,7 @@ impl Upkeep {
         self.prune_replays(now).await?;
         self.prune_digests(now).await?;
         self.prune_versions(now).await?;
+        self.prune_counters(now).await?;
         self.fold_counts(now).await?;
         self.drop_months(now).await
     }
@@ -124,6 +126,17 @@ impl Upkeep {
     async fn prune_replays(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
             let pruned = store::replays::prune(&mut tx, now - self.keeping.replays).await?;
+            tx.commit().await?;
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_counters(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::limits::prune_counters(&mut tx, now).await?;
             tx.commit().await?;
             if pruned == 0 {
                 break;

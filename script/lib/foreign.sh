@@ -6,11 +6,12 @@
 # must not look like one that passed.
 
 FOREIGN_PYTHON="aiosmtpd==1.4.6 mail-parser==4.8.0 standardwebhooks==1.1.0 honcho==2.0.0"
-FOREIGN_PYTHON+=" schemathesis==4.32.5 PyJWT==2.15.1 cryptography==50.0.2"
+FOREIGN_PYTHON+=" schemathesis==4.32.5 PyJWT==2.15.1 cryptography==50.0.2 tzdata==2025.2"
 FOREIGN_NODE="standardwebhooks@1.1.1"
 
 # The modules by the names they are imported as.
 FOREIGN_MODULES="aiosmtpd, mailparser, standardwebhooks, honcho, schemathesis, jwt, cryptography"
+FOREIGN_MODULES+=", tzdata"
 
 # Exports POSTRIDER_TEST_PYTHON, a Python that can import the packages above.
 ensure_python() {

@@ -28,6 +28,7 @@ mod path;
 mod preferences;
 pub(crate) mod query;
 mod queues;
+mod quiet_hours;
 mod replays;
 mod roles;
 mod stats;
@@ -85,6 +86,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(queues::routes())
         .merge(keys::routes())
         .merge(preferences::routes())
+        .merge(quiet_hours::routes())
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())

@@ -4,10 +4,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use domain::{Preferences, UserId};
+use queue::JOBS_AVAILABLE;
 use store::Connection;
 use store::preferences::{find_preferences, lock_preferences, upsert_preferences};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use workers::wake_held;
 
 use super::auth::Caller;
 use super::body::{Json, JsonBody};
@@ -209,8 +211,13 @@ async fn put(
 ) -> Result<Json<Preferences>, ApiError> {
     let preferences = Preferences::parse(body).map_err(ApiError::invalid)?;
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
-    write(app, caller, &mut tx, user_id, &preferences).await?;
+    let now = app.clock.now();
+    let before = lock_preferences(&mut tx, &caller.tenant_id, user_id, now)
+        .await
+        .map_err(ApiError::from_store)?;
+    write(app, caller, &mut tx, user_id, (&before, &preferences)).await?;
     tx.commit().await.map_err(ApiError::from_store)?;
+    app.bell.ring(JOBS_AVAILABLE, workers::queues::QUIET_HOURS);
     Ok(Json(StatusCode::OK, preferences))
 }
 
@@ -229,24 +236,33 @@ async fn post(
         .await
         .map_err(ApiError::from_store)?;
     let preferences = before.merged(body.value).map_err(ApiError::invalid)?;
-    write(app, caller, &mut work, &user_id, &preferences).await?;
-    work.about(user_id)
+    write(app, caller, &mut work, &user_id, (&before, &preferences)).await?;
+    let response = work
+        .about(user_id)
         .answer(app, StatusCode::OK, &preferences)
-        .await
+        .await?;
+    app.bell.ring(JOBS_AVAILABLE, workers::queues::QUIET_HOURS);
+    Ok(response)
 }
 
-/// Writes what a user wants, and who said so. What they said is theirs and not noted.
+/// Writes what a user wants, and who said so. What they said is theirs and not noted. What quiet
+/// hours hold back is looked at again, for they may be over now.
 async fn write(
     app: &App,
     caller: &Caller,
     connection: &mut Connection,
     user_id: &UserId,
-    preferences: &Preferences,
+    (before, preferences): (&Preferences, &Preferences),
 ) -> Result<(), ApiError> {
     let now = app.clock.now();
     upsert_preferences(connection, &caller.tenant_id, user_id, preferences, now)
         .await
         .map_err(ApiError::from_store)?;
+    if before != preferences {
+        wake_held(connection, &caller.tenant_id, user_id, now)
+            .await
+            .map_err(ApiError::from_store)?;
+    }
     let subject = user_id.as_str();
     caller
         .sign(app, connection, "preferences.changed", subject, None)

@@ -3,12 +3,14 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::{Addresses, UserId, UserSubmission};
+use queue::JOBS_AVAILABLE;
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::users::{User, UserFilter, find_user, list_users, upsert_user};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use workers::wake_held;
 
 use super::body::{Json, JsonBody};
 use super::error::ApiError;
@@ -146,14 +148,24 @@ async fn replace(
     // Roles and groups decide who hears of what; addresses are nobody's business.
     let detail = json!({"roles": user.roles, "groups": user.groups});
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
+    let before = find_user(&mut tx, &user.tenant_id, &user.user_id)
+        .await
+        .map_err(ApiError::from_store)?;
     upsert_user(&mut tx, &user, now)
         .await
         .map_err(ApiError::from_store)?;
+    // Quiet hours may end at another time there.
+    if before.is_some_and(|before| before.timezone != user.timezone) {
+        wake_held(&mut tx, &user.tenant_id, &user.user_id, now)
+            .await
+            .map_err(ApiError::from_store)?;
+    }
     let subject = user.user_id.as_str();
     caller
         .sign(&app, &mut tx, "user.replaced", subject, Some(detail))
         .await?;
     tx.commit().await.map_err(ApiError::from_store)?;
+    app.bell.ring(JOBS_AVAILABLE, workers::queues::QUIET_HOURS);
     Ok(Json(StatusCode::OK, UserView::of(user)))
 }
 

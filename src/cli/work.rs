@@ -116,7 +116,8 @@ fn context(config: &Config, catalog: &Catalog, clock: &Clock) -> anyhow::Result<
     let limits = store::settlement::Limits {
         unread_max: config.inbox.unread_max,
     };
-    Ok(context.retrying(config.retry_policies()).within(limits))
+    let context = context.retrying(config.retry_policies()).within(limits);
+    Ok(context.branded(config.brand()))
 }
 
 /// Sets up the channels as a worker would at its start, and lets go of them. Nothing is connected.

@@ -56,6 +56,7 @@ impl Config {
         self.check_webhook(&mut wrong);
         self.check_edge(&mut wrong);
         self.check_retention(&mut wrong);
+        self.check_brand(&mut wrong);
         wrong
     }
 

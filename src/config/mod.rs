@@ -10,10 +10,11 @@
 //!
 //! # Reading order
 //!
-//! This file, [`edge`] and [`channels`] are the tree. [`load`] puts the sources in order, [`sources`] puts
+//! This file, [`edge`], [`channels`] and [`brand`] are the tree. [`load`] puts the sources in order, [`sources`] puts
 //! what they say onto the tree, [`yaml`] and [`expand`] read the file. [`check`] knows what no
 //! single setting can know. [`retention`] is what [`upkeep`](crate::upkeep) is told.
 
+mod brand;
 pub mod channels;
 mod check;
 mod check_edge;
@@ -33,6 +34,7 @@ mod yaml;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use brand::BrandConfig;
 pub use channels::{ChannelRetry, RetryConfig, SmtpConfig, WebhookConfig, WorkChannels};
 pub use edge::{AuthConfig, CorsConfig, HttpConfig, LimitsConfig, ProxyHeader};
 pub(crate) use load::read_bounded;
@@ -200,6 +202,7 @@ section! {
         pub inbox: InboxConfig = InboxConfig::default(),
         pub retention: RetentionConfig = RetentionConfig::default(),
         pub work: WorkConfig = WorkConfig::default(),
+        pub brand: BrandConfig = BrandConfig::default(),
         pub retry: RetryConfig = RetryConfig::default(),
         pub smtp: SmtpConfig = SmtpConfig::default(),
         pub webhook: WebhookConfig = WebhookConfig::default(),

@@ -310,6 +310,12 @@ impl Answer {
         self.json()
     }
 
+    /// An answer without a body: what was named is not there any more.
+    #[track_caller]
+    pub(crate) fn expect_gone(&self) {
+        assert_eq!(self.status, StatusCode::NO_CONTENT, "{self:?}");
+    }
+
     /// The pointers of a refusal, after checking that it is a whole problem document.
     #[track_caller]
     pub(crate) fn expect_problem(&self, status: u16) -> Vec<String> {

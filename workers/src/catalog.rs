@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{NamedTemplate, RuleBook, TemplateNames, TenantId};
+use domain::{LimitBook, NamedTemplate, RuleBook, TemplateNames, TenantId};
 use render::Templates;
+use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
 use store::templates::{CHANGES_MAX, TemplateChange, VersionRef, list_changes};
 use store::{Connection, StoreError};
@@ -23,6 +24,10 @@ pub struct Shelf {
     /// `None` before the first look.
     revisions: Option<Revisions>,
     rules: HashMap<TenantId, Arc<RuleBook>>,
+    /// Of tenants that have some of their own.
+    limits: HashMap<TenantId, Arc<LimitBook>>,
+    /// What holds for the others.
+    default_limits: Arc<LimitBook>,
     /// Those that ship with the binary, which every tenant has.
     builtin: Arc<Templates>,
     shared_names: Arc<TemplateNames>,
@@ -48,6 +53,8 @@ impl Catalog {
             rules: HashMap::new(),
             shared_names: Arc::new(TemplateNames::new(named)),
             names: HashMap::new(),
+            limits: HashMap::new(),
+            default_limits: Arc::default(),
             builtin: Arc::new(builtin),
         };
         Self {
@@ -70,6 +77,9 @@ impl Catalog {
         if before.templates != revisions.templates {
             shelf.load_templates(connection, before.templates).await?;
         }
+        if known.revisions.map(|known| known.limits) != Some(revisions.limits) {
+            shelf.limits = limits(connection).await?;
+        }
         shelf.revisions = Some(revisions);
         Ok(self.put(Arc::new(shelf)))
     }
@@ -90,7 +100,8 @@ impl Catalog {
         connection: &mut Connection,
         wanted: &[VersionRef],
     ) -> Result<PinnedTemplates, StoreError> {
-        self.compiled.pinned(connection, wanted).await
+        let builtin = &self.latest().builtin;
+        self.compiled.pinned(connection, builtin, wanted).await
     }
 
     /// Whether the last look is longer ago than `age_max`: then the caller is to look, and all
@@ -128,9 +139,35 @@ impl Shelf {
         &self.builtin
     }
 
+    /// A version of a tenant's template: the one that was pinned, else the current one, if there is
+    /// one.
+    pub fn version(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        pinned: Option<u32>,
+    ) -> Option<VersionRef> {
+        let version = pinned.or_else(|| self.template_names(tenant).version_of(name))?;
+        Some(VersionRef {
+            tenant_id: tenant.clone(),
+            key: domain::template_key(name),
+            version,
+        })
+    }
+
     /// What routing needs to know of the templates of a tenant.
     pub fn template_names(&self, tenant: &TenantId) -> Arc<TemplateNames> {
         Arc::clone(self.names.get(tenant).unwrap_or(&self.shared_names))
+    }
+
+    /// A tenant's rate limits.
+    pub(crate) fn limits(&self, tenant: &TenantId) -> &LimitBook {
+        self.limits.get(tenant).unwrap_or(&self.default_limits)
+    }
+
+    /// Whether the limits are those of `revision`.
+    pub(crate) fn has_limits_of(&self, revision: i64) -> bool {
+        self.revisions.is_some_and(|known| known.limits == revision)
     }
 
     /// A tenant's rules; `None` where there are none.
@@ -186,4 +223,14 @@ impl Shelf {
             });
         }
     }
+}
+
+async fn limits(
+    connection: &mut Connection,
+) -> Result<HashMap<TenantId, Arc<LimitBook>>, StoreError> {
+    let tenants = list_all_limits(connection).await?;
+    let books = tenants
+        .into_iter()
+        .map(|(tenant_id, limits)| (tenant_id, Arc::new(LimitBook::new(limits))));
+    Ok(books.collect())
 }

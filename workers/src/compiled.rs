@@ -6,10 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use render::{Template, TemplateBody, TemplateIssue};
+use render::{Template, TemplateBody, TemplateIssue, Templates};
 use serde_json::Value;
 use store::templates::{VersionRef, load_versions};
 use store::{Connection, StoreError};
+
+/// The version of what ships with the binary.
+const SHIPPED: u32 = 0;
 
 /// Versions kept at most.
 const KEPT_MAX: usize = 2000;
@@ -23,6 +26,9 @@ const KEPT_AFTER: usize = 3;
 /// Why a version cannot be rendered. Only what pinned it fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
+    /// None of this name was there, or none that is enabled.
+    #[error("there is no template `{name}`")]
+    Unknown { name: String },
     /// There is no such version, or not any more.
     #[error("version {version} of template `{name}` is gone")]
     Gone { name: String, version: u32 },
@@ -35,21 +41,36 @@ pub enum PinError {
     },
 }
 
-type Text = Result<Arc<Template>, PinError>;
+/// A template to render, or why there is none.
+pub type Text = Result<Arc<Template>, PinError>;
 
 /// The answer to a look-up of several versions.
-#[derive(Debug, Default)]
-pub struct PinnedTemplates(HashMap<VersionRef, Text>);
+#[derive(Debug)]
+pub struct PinnedTemplates {
+    builtin: Arc<Templates>,
+    stored: HashMap<VersionRef, Text>,
+}
 
 impl PinnedTemplates {
-    /// One of the versions that were asked for.
+    /// Those that ship with the binary, and nothing else.
+    pub(crate) fn shipped(builtin: &Arc<Templates>) -> Self {
+        Self {
+            builtin: Arc::clone(builtin),
+            stored: HashMap::new(),
+        }
+    }
+
+    /// One of the versions that were asked for; those that ship with the binary are always there.
     pub fn get(&self, wanted: &VersionRef) -> Text {
-        self.0.get(wanted).cloned().unwrap_or_else(|| {
-            Err(PinError::Gone {
-                name: wanted.key.clone(),
-                version: wanted.version,
-            })
-        })
+        let gone = || PinError::Gone {
+            name: wanted.key.clone(),
+            version: wanted.version,
+        };
+        if wanted.version == SHIPPED {
+            return self.builtin.get(&wanted.key).cloned().ok_or_else(gone);
+        }
+        let stored = self.stored.get(wanted).cloned();
+        stored.unwrap_or_else(|| Err(gone()))
     }
 }
 
@@ -77,18 +98,18 @@ impl Compiled {
     pub(crate) async fn pinned(
         &self,
         connection: &mut Connection,
+        builtin: &Arc<Templates>,
         wanted: &[VersionRef],
     ) -> Result<PinnedTemplates, StoreError> {
-        let mut found = self.kept(wanted);
-        let missing: HashSet<_> = wanted
-            .iter()
-            .filter(|version| !found.contains_key(*version))
-            .cloned()
-            .collect();
+        let mut pinned = PinnedTemplates::shipped(builtin);
+        let stored = || wanted.iter().filter(|it| it.version != SHIPPED);
+        pinned.stored = self.kept(stored());
+        let found = &mut pinned.stored;
+        let missing: HashSet<_> = stored().filter(|it| !found.contains_key(*it)).collect();
         if missing.is_empty() {
-            return Ok(PinnedTemplates(found));
+            return Ok(pinned);
         }
-        let missing: Vec<_> = missing.into_iter().collect();
+        let missing: Vec<_> = missing.into_iter().cloned().collect();
         for loaded in load_versions(connection, &missing).await? {
             let bytes = loaded.body.to_string().len();
             let text = compile(&loaded.wanted, loaded.body);
@@ -97,10 +118,10 @@ impl Compiled {
             // Compiling many at once, as after a start, must not keep a thread from all others.
             tokio::task::yield_now().await;
         }
-        Ok(PinnedTemplates(found))
+        Ok(pinned)
     }
 
-    fn kept(&self, wanted: &[VersionRef]) -> HashMap<VersionRef, Text> {
+    fn kept<'a>(&self, wanted: impl Iterator<Item = &'a VersionRef>) -> HashMap<VersionRef, Text> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
         let now = kept.uses;
@@ -189,11 +210,11 @@ mod tests {
         for number in 0..KEPT_MAX as u32 {
             compiled.keep(version(number), text(number), 1);
         }
-        assert_eq!(compiled.kept(&[version(0)]).len(), 1);
+        assert_eq!(compiled.kept([version(0)].iter()).len(), 1);
 
         compiled.keep(version(9999), text(9999), 1);
 
-        let kept = |number| !compiled.kept(&[version(number)]).is_empty();
+        let kept = |number| !compiled.kept([version(number)].iter()).is_empty();
         assert!(kept(0) && kept(9999));
         let left = compiled.0.lock().unwrap().by_version.len();
         assert_eq!(left, KEPT_MAX / 4 * KEPT_AFTER);
@@ -204,13 +225,13 @@ mod tests {
         let compiled = Compiled::default();
         let half = KEPT_BYTES_MAX / 2;
         for number in 0..4 {
-            compiled.kept(&[]);
+            compiled.kept([].iter());
             compiled.keep(version(number), text(number), half);
         }
 
         assert!(compiled.0.lock().unwrap().bytes <= KEPT_BYTES_MAX);
-        assert_eq!(compiled.kept(&[version(3)]).len(), 1);
-        assert!(compiled.kept(&[version(0)]).is_empty());
+        assert_eq!(compiled.kept([version(3)].iter()).len(), 1);
+        assert!(compiled.kept([version(0)].iter()).is_empty());
     }
 
     #[test]

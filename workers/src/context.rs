@@ -9,6 +9,7 @@ use std::sync::Arc;
 use channels::Channels;
 use domain::RetryPolicies;
 use queue::{Chance, Clock};
+use render::Brand;
 use store::settlement::Limits;
 
 use crate::catalog::Catalog;
@@ -24,6 +25,8 @@ pub struct Context {
     pub(crate) metrics: Option<DeliveryMetrics>,
     /// Rules, templates and limits as this process knows them.
     pub(crate) catalog: Catalog,
+    /// Whose notifications these are.
+    pub(crate) brand: Arc<Brand>,
     chance: Chance,
 }
 
@@ -37,6 +40,7 @@ impl Context {
             clock,
             metrics: None,
             catalog,
+            brand: Arc::default(),
             chance: Chance::system(),
         }
     }
@@ -45,6 +49,13 @@ impl Context {
     #[must_use]
     pub fn retrying(mut self, retries: RetryPolicies) -> Self {
         self.retries = Arc::new(retries);
+        self
+    }
+
+    /// Says whose notifications these are.
+    #[must_use]
+    pub fn branded(mut self, brand: Brand) -> Self {
+        self.brand = Arc::new(brand);
         self
     }
 

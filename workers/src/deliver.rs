@@ -9,7 +9,8 @@
 //!
 //! A send that should be tried again ends this job and plans a `retry` job in the same settlement,
 //! so that the history of a delivery is whole across providers. What has waited is held against the
-//! user's [`wishes`] first. A test send goes to the outbox, whoever carries its channel. What a provider's answer leads to:
+//! user's [`wishes`] first, and [`throttle`](crate::throttle) holds the rate limits in front of this.
+//! A test send goes to the outbox, whoever carries its channel. What a provider's answer leads to:
 //!
 //! | Answer | Attempt | Delivery | Next |
 //! | --- | --- | --- | --- |
@@ -20,6 +21,7 @@
 //! | unknown, sms and voice | `unknown` | `failed` | dead letter `outcome_unknown` |
 //! | unknown, elsewhere | `unknown` | `retrying` | `retry`: the key tells the provider it is one |
 //! | busy | | as it was | the same job, a moment later |
+//! | not asked: over a rate limit | | as it was | the same job, when there is a slot |
 //! | nobody to ask | | `failed` | dead letter `no_provider` |
 
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use crate::queues;
 use crate::retry::Retry;
 use crate::wishes;
 
-const STEP: &str = "deliver";
+pub(crate) const STEP: &str = "deliver";
 
 /// The longest wait a provider can ask for. A month's partition must not wait for one answer.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
@@ -150,7 +152,7 @@ async fn send(row: &ToDeliver, cx: &Context, lease: LeaseInfo) -> Outcome<Effect
 
 /// Whether a repeat reaches a person who cannot be spared it: no provider of text messages or
 /// calls recognises one.
-fn is_heard_once(channel: Channel) -> bool {
+pub(crate) fn is_heard_once(channel: Channel) -> bool {
     matches!(channel, Channel::Sms | Channel::Voice)
 }
 

@@ -8,7 +8,8 @@
 //! # Reading order
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
-//! [`quiet_hours`] are a notification's way, with [`batch_flush`] where several events are told
+//! [`quiet_hours`] are a notification's way, with [`throttle`] in front and [`batch_flush`] where
+//! several events are told
 //! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
 //! [`rehearsal`] how it would go, [`catalog`] by which rules; [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
@@ -42,13 +43,14 @@ mod runtime;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod wishes;
 mod withdraw;
 
 pub use batch_flush::BatchFlush;
 pub use cancel::{CancelError, cancel};
 pub use catalog::{Catalog, Shelf};
-pub use compiled::{PinError, PinnedTemplates};
+pub use compiled::{PinError, PinnedTemplates, Text};
 pub use context::Context;
 pub use deliver::Deliver;
 pub use delivery::urgency;
@@ -57,7 +59,7 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
-pub use quiet_hours::{QuietHours, wake};
+pub use quiet_hours::{QuietHours, wake_held};
 pub use rehearsal::{Rehearsal, Rehearsed, RehearsedDelivery, rehearse};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};

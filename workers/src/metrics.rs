@@ -3,7 +3,7 @@
 //! The settlement tells what it wrote; a settlement that was undone, or discarded because its jobs
 //! had been taken over, tells nothing. All names are exported from the start, at zero.
 
-use domain::{AttemptStatus, Channel, Status};
+use domain::{AttemptStatus, Channel, Scope, Status};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 use store::settlement::{Applied, StatusMove};
@@ -25,6 +25,8 @@ pub struct DeliveryMetrics {
     legacy_latency: Option<Histogram>,
     errors: IntCounter,
     attempts: IntCounterVec,
+    rate_limited: IntCounterVec,
+    limiter_failures: IntCounter,
 }
 
 impl DeliveryMetrics {
@@ -91,12 +93,29 @@ impl DeliveryMetrics {
                     &["channel", "outcome"],
                 ),
             )?,
+            rate_limited: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "postrider_rate_limited_total",
+                        "Sends put off because a rate limit was full, by what it counts.",
+                    ),
+                    &["channel", "limit"],
+                ),
+            )?,
+            limiter_failures: count(
+                "postrider_limiter_failures_total",
+                "Claims of which the rate limits could not be counted.",
+            )?,
         };
         for channel in Channel::ALL.map(Channel::as_str) {
             metrics.delivered.with_label_values(&[channel]);
             metrics.failed.with_label_values(&[channel]);
             for outcome in AttemptStatus::ALL.map(AttemptStatus::as_str) {
                 metrics.attempts.with_label_values(&[channel, outcome]);
+            }
+            for limit in Scope::ALL.map(Scope::as_str) {
+                metrics.rate_limited.with_label_values(&[channel, limit]);
             }
         }
         Ok(metrics)
@@ -118,6 +137,18 @@ impl DeliveryMetrics {
         for moved in &applied.moves {
             self.moved(moved);
         }
+    }
+
+    /// Counts a send that waits for a slot. It is told before it is committed: a run that is taken
+    /// over counts twice.
+    pub(crate) fn rate_limited(&self, channel: Channel, scope: Scope) {
+        let labels = [channel.as_str(), scope.as_str()];
+        self.rate_limited.with_label_values(&labels).inc();
+    }
+
+    /// Counts a claim whose slots nobody could count.
+    pub(crate) fn uncounted(&self) {
+        self.limiter_failures.inc();
     }
 
     fn moved(&self, moved: &StatusMove) {

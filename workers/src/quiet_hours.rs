@@ -10,7 +10,7 @@
 //! A deferral is a job, and what it was planned for is decided when it is due, by the row, the
 //! preferences and the zone as they are then: it may have been cancelled, have expired, no longer be
 //! wanted, or still be held back, by a window that ends later by now; then it waits again.
-//! Preferences that change wake the jobs of their user ([`wake`]), so that nobody waits for the end
+//! Preferences that change wake the jobs of their user ([`wake_held`]), so that nobody waits for the end
 //! of quiet hours that are off.
 
 use std::sync::Arc;
@@ -143,7 +143,7 @@ fn released(row: &ToDeliver, now: DateTime<Utc>) -> Outcome<Effect> {
 
 /// Has what is held back from a user looked at again, in the transaction that changes their wishes.
 /// Ring [`queue::JOBS_AVAILABLE`] with [`queues::QUIET_HOURS`] afterwards.
-pub async fn wake(
+pub async fn wake_held(
     db: &mut Connection,
     tenant_id: &TenantId,
     user_id: &UserId,

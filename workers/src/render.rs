@@ -12,21 +12,22 @@
 //!
 //! What has waited, for its `send_at` or otherwise, is held against the user's [`wishes`] once more.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
-use render::{
-    Brand, DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, RenderError, Rendered, UserVars,
-    Vars,
-};
+use render::{DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, Rendered, UserVars, Vars};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::effect::DeliveryMove;
 use store::prepare::ToRender;
+use store::templates::VersionRef;
 use store::{Connection, Effect, StoreError};
 
+use crate::catalog::Shelf;
+use crate::compiled::{PinError, PinnedTemplates, Text};
 use crate::context::Context;
 use crate::deliver::Deliver;
 use crate::delivery::DeliveryFacts;
@@ -47,25 +48,65 @@ impl Job for Render {
     const KIND: &'static str = "render";
 }
 
-/// Loads the deliveries of a claim, with their notification and event.
+/// A delivery, and the template that it is told in.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    row: ToRender,
+    /// `None` for a direct send that brings its own words.
+    text: Option<Text>,
+}
+
+impl Loaded {
+    pub(crate) fn of(row: ToRender, shelf: &Shelf, pinned: &PinnedTemplates) -> Self {
+        let text = template(&row).map(|name| match version(&row, name, shelf) {
+            Some(version) => pinned.get(&version),
+            None => Err(PinError::Unknown {
+                name: name.to_owned(),
+            }),
+        });
+        Self { row, text }
+    }
+}
+
+/// The version that routing has pinned. What it routed before it pinned any is told in the current
+/// one.
+fn version(row: &ToRender, name: &str, shelf: &Shelf) -> Option<VersionRef> {
+    shelf.version(&row.tenant_id, name, row.template_version)
+}
+
+/// Loads the deliveries of a claim, with their notification and event, and the versions of
+/// templates that this process has not at hand.
 pub(crate) async fn prepare(
     connection: &mut Connection,
     cx: &Context,
     jobs: &[Render],
-) -> Result<Vec<Option<Arc<ToRender>>>, StoreError> {
+) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
     let waited_since = wishes::waited_since(cx.clock.now());
     let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
-    Ok(lined_up(&ids, rows, |row| row.id))
+    let is_pinned = |row: &ToRender| row.template_version.is_some() || template(row).is_none();
+    let shelf = if rows.iter().all(is_pinned) {
+        cx.catalog.latest()
+    } else {
+        cx.catalog.current(connection).await?
+    };
+    let wanted = rows
+        .iter()
+        .filter_map(|row| version(row, template(row)?, &shelf));
+    let wanted: Vec<_> = wanted.collect();
+    let pinned = cx.catalog.pinned(connection, &wanted).await?;
+    let rows = rows.into_iter();
+    let loaded = rows.map(|row| Loaded::of(row, &shelf, &pinned)).collect();
+    Ok(lined_up(&ids, loaded, |loaded: &Loaded| loaded.row.id))
 }
 
 pub(crate) async fn run(
     job: Render,
-    loaded: Option<&ToRender>,
+    loaded: Option<&Loaded>,
     cx: &Context,
     _lease: LeaseInfo,
 ) -> Result<Outcome<Effect>, Failure> {
-    let Some(row) = loaded else {
+    let Some(Loaded { row, text }) = loaded else {
         tracing::warn!(delivery.id = %job.delivery_id, "nothing to render, the row is gone");
         return Ok(Outcome::cancelled());
     };
@@ -88,9 +129,9 @@ pub(crate) async fn run(
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
     };
-    Ok(match message(row, cx) {
+    Ok(match message(row, text.as_ref(), cx) {
         Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
-        Err(error) => delivery.failed(STEP, "permanent", &queue::describe(&error), None, now),
+        Err(error) => delivery.failed(STEP, "permanent", &error, None, now),
     })
 }
 
@@ -143,24 +184,27 @@ fn rendered(
         .then(next)
 }
 
-fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
+/// The error is for people.
+fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered, String> {
     let locale = locale(row);
-    let Some(template) = template(row) else {
+    let Some(text) = text else {
         let content = row.content.as_deref().unwrap_or_default();
         return Ok(Rendered {
             message: render::literal(row.channel, row.subject.as_deref(), content),
             locale: locale.to_owned(),
         });
     };
+    let template = text.as_ref().map_err(ToString::to_string)?;
     let event = row.event.as_ref();
-    let data = event.map(|event| &event.payload).or(row.data.as_ref());
+    let payload = event.map(|event| &event.payload);
+    let data = with_vars(payload, row.data.as_ref());
     let gathered = row.digest.as_deref().map(|digest| Gathered {
         items: &digest.payloads,
         count: digest.count,
-        last: event.map(|event| &event.payload),
+        last: payload,
     });
     let vars = Vars {
-        data: data.unwrap_or(&Value::Null),
+        data: &data,
         event: event.map(|event| EventVars {
             id: &event.event_id,
             kind: &event.kind,
@@ -179,16 +223,30 @@ fn message(row: &ToRender, cx: &Context) -> Result<Rendered, RenderError> {
             priority: row.priority,
             created_at: row.created_at,
         },
-        brand: &Brand::default(),
+        brand: &cx.brand,
         locale,
     };
-    let catalog = cx.catalog.latest();
-    let mut rendered = catalog.templates().render(template, row.channel, &vars)?;
+    let mut rendered = template
+        .render(row.channel, &vars)
+        .map_err(|error| queue::describe(&error))?;
     // A subject that came with the send wins over the template's, where the channel has one.
     if let (Some(subject), Some(own)) = (&mut rendered.message.subject, &row.subject) {
         subject.clone_from(own);
     }
     Ok(rendered)
+}
+
+/// The payload with what its rule adds, which wins; a direct send has its data alone.
+fn with_vars<'a>(payload: Option<&'a Value>, vars: Option<&'a Value>) -> Cow<'a, Value> {
+    match (payload, vars) {
+        (Some(Value::Object(payload)), Some(Value::Object(vars))) => {
+            let mut both = payload.clone();
+            both.extend(vars.clone());
+            Cow::Owned(Value::Object(both))
+        }
+        (Some(alone), _) | (None, Some(alone)) => Cow::Borrowed(alone),
+        (None, None) => Cow::Owned(Value::Null),
+    }
 }
 
 /// `None` for a direct send that brings its own words.

@@ -20,7 +20,7 @@ use tracing::warn;
 
 use crate::batch_flush::{self, BatchFlush};
 use crate::context::Context;
-use crate::deliver::{self, Deliver};
+use crate::deliver::Deliver;
 use crate::ledger::Ledger;
 use crate::limits::WorkerLimits;
 use crate::noop::{Noop, Tally};
@@ -29,7 +29,7 @@ use crate::render::{self, Render};
 use crate::replay::{Replay, Replayer};
 use crate::retry::{self, Retry};
 use crate::route::{self, Route};
-use crate::{loading, queues};
+use crate::{loading, queues, throttle};
 
 /// How long workers may take to notice that there is nothing more to do.
 const MONITOR_GRACE: Duration = Duration::from_secs(2);
@@ -94,21 +94,36 @@ pub fn start(parts: Parts) -> Running {
     Running::new(node.start(), monitor)
 }
 
-/// Adds a worker to the monitor: kind `$job` on `$queue`, loaded by `$prepare`, run by `$handler`.
+/// Adds a worker to the monitor: kind `$job` on `$queue`, loaded by `$prepare` over a connection or
+/// by `$load` as it likes, run by `$handler`.
 ///
 /// A macro, because apalis's bounds on a worker are too long to be worth repeating in a function.
 macro_rules! worker {
     ($monitor:expr, $node:expr, $queue:expr, $limits:expr, $store:expr, $context:expr,
-     $job:ty, $prepare:path, $handler:path) => {{
+     $job:ty, $prepare:path, $handler:path) => {
+        worker!(
+            $monitor,
+            $node,
+            $queue,
+            $limits,
+            $store,
+            $context,
+            $job,
+            |store, cx, jobs| {
+                loading::with_connection(&store, async |db| $prepare(db, &cx, &jobs).await)
+            },
+            $handler
+        )
+    };
+    ($monitor:expr, $node:expr, $queue:expr, $limits:expr, $store:expr, $context:expr,
+     $job:ty, |$the_store:ident, $cx:ident, $jobs:ident| $load:expr, $handler:path) => {{
         let store = $store.clone();
         let context = $context.clone();
         let preparing = context.clone();
-        let backend = $node.kind::<$job, _, _, _>($queue, $limits, move |jobs: Vec<$job>| {
-            let store = store.clone();
-            let cx = preparing.clone();
-            async move {
-                loading::with_connection(&store, async |db| $prepare(db, &cx, &jobs).await).await
-            }
+        let backend = $node.kind::<$job, _, _, _>($queue, $limits, move |$jobs: Vec<$job>| {
+            let $the_store = store.clone();
+            let $cx = preparing.clone();
+            async move { $load.await }
         });
         let name = format!("{}-{}", $queue, <$job as queue::Job>::KIND);
         $monitor.register(move |restarts| {
@@ -195,7 +210,7 @@ fn register(
             store,
             context,
             Deliver,
-            deliver::prepare,
+            |store, cx, jobs| throttle::load(&store, &cx, &jobs),
             on_deliver
         ),
     }
@@ -240,7 +255,7 @@ async fn on_route(
 
 async fn on_render(
     job: Render,
-    row: Loaded<store::prepare::ToRender>,
+    row: Loaded<render::Loaded>,
     context: Data<Context>,
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
@@ -249,11 +264,11 @@ async fn on_render(
 
 async fn on_deliver(
     job: Deliver,
-    row: Loaded<store::prepare::ToDeliver>,
+    row: Loaded<throttle::Admitted>,
     context: Data<Context>,
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
-    deliver::run(job, row.as_deref(), &context, *lease).await
+    throttle::run(job, row.as_deref(), &context, *lease).await
 }
 
 async fn on_retry(

@@ -8,7 +8,7 @@ use minijinja::{
     default_auto_escape_callback, escape_formatter,
 };
 
-use crate::language;
+use crate::{language, words};
 
 /// The target of a text in which Slack reads markup.
 pub(crate) const SLACK: &str = "slack";
@@ -31,6 +31,7 @@ pub(crate) fn new() -> Environment<'static> {
     });
     engine.set_formatter(write_value);
     language::install(&mut engine);
+    words::install(&mut engine);
     // A `{% if %}` on a line of its own leaves no empty line in a mail.
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)

@@ -44,6 +44,7 @@ mod section;
 mod template;
 mod templates;
 mod vars;
+mod words;
 
 pub use body::{Fields, TemplateBody};
 pub use brand::Brand;

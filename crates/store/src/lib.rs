@@ -11,7 +11,7 @@
 //! (what jobs read), [`notifications`], [`history`], [`deliveries`], [`digests`], [`traces`] and
 //! [`inbox`] (what people look at), [`reading`] (what they do about it), [`users`], [`preferences`]
 //! and [`topics`] (who they are and what they want), [`templates`] (in which words they are told),
-//! [`revisions`] (what processes keep copies of), [`erase`] (how they are forgotten), [`partitions`]
+//! [`rules`] (who hears of what), [`revisions`] (what processes keep copies of), [`erase`] (how they are forgotten), [`partitions`]
 //! and [`retention`] (months come and go), [`stats`] and [`server`] (what operators look at).
 #![allow(
     clippy::struct_field_names,
@@ -33,6 +33,7 @@ pub mod idempotency;
 pub mod inbox;
 mod json;
 pub mod keys;
+pub mod limits;
 pub mod notifications;
 pub mod outbox;
 pub mod partitions;
@@ -44,6 +45,7 @@ pub mod replay;
 pub mod replays;
 pub mod retention;
 pub mod revisions;
+pub mod rules;
 pub mod scratch;
 pub mod server;
 pub mod settlement;

@@ -36,6 +36,8 @@ pub struct ToRender {
     pub kind: String,
     /// `None` for a plain message.
     pub template: Option<String>,
+    /// The version that routing has pinned.
+    pub template_version: Option<u32>,
     pub locale: Option<String>,
     pub subject: Option<String>,
     pub content: Option<String>,
@@ -105,6 +107,8 @@ pub struct ToDeliver {
     /// `None` in-app, where it stays in the row that the feed reads, but for tests; and until
     /// rendered.
     pub message: Option<Message>,
+    /// How often the rate limits were changed by then.
+    pub limits_revision: i64,
 }
 
 /// Loads deliveries with their notification and event, for rendering.
@@ -122,7 +126,7 @@ pub async fn load_for_render(
         select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.user_id,
                delivery.channel, delivery.status, delivery.address, notification.priority,
                notification.category, notification.type as kind, notification.template,
-               notification.locale, notification.subject, notification.content,
+               notification.template_version, notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
                notification.data as "data: Document<Value>",
                notification.delivery_count, notification.is_test, notification.digest_id,
@@ -198,6 +202,7 @@ pub async fn load_for_render(
                 category: row.category,
                 kind: row.kind,
                 template: row.template,
+                template_version: row.template_version.map(|version| version as u32),
                 locale: row.locale,
                 subject: row.subject,
                 content: row.content,
@@ -244,7 +249,8 @@ pub async fn load_for_deliver(
                delivery.message is not null as "is_rendered!",
                case when delivery.channel <> 'in_app' or notification.is_test
                     then delivery.message end
-                   as "message: Document<Message>"
+                   as "message: Document<Message>",
+               (select revision from revisions where kind = 'limits') as "limits_revision!"
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
@@ -299,6 +305,7 @@ pub async fn load_for_deliver(
                 is_sole: row.delivery_count == 1,
                 is_rendered: row.is_rendered,
                 message: row.message.map(|message| message.0),
+                limits_revision: row.limits_revision,
             })
         })
         .collect()

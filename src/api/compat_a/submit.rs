@@ -16,6 +16,7 @@ use crate::api::notifications::{BulkSubmitted, Submitted, hand_in, hand_in_bulk,
 use crate::api::once::PostBody;
 use crate::api::openapi::words::{ChannelAsked, PriorityAsked, any_object, moment};
 use crate::api::roles::Sender;
+use crate::api::templates::named::NamedTemplates;
 use crate::app::App;
 use crate::intake::Row;
 

@@ -1,6 +1,5 @@
 //! How a template is saved: checked as a whole, written as a version, seen by this process at once.
 
-use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use domain::FieldError;
 use render::TemplateBody;
@@ -86,14 +85,14 @@ pub(in crate::api) async fn replace(
     tx: &mut Tx,
     template: &TemplateRef,
     body: &Sound,
-) -> Result<(StatusCode, StoredTemplate), ApiError> {
+) -> Result<StoredTemplate, ApiError> {
     let row = body.to_row(caller, app.clock.now());
     let stored = replace_template(tx, &caller.tenant_id, template, row)
         .await
         .map_err(ApiError::from_store)?;
     if let Some(stored) = stored {
         note(app, caller, tx, "template.replaced", &stored).await?;
-        return Ok((StatusCode::OK, stored));
+        return Ok(stored);
     }
     // There is none of that name and id at once.
     if find(tx, caller, template).await?.is_some() {
@@ -104,8 +103,7 @@ pub(in crate::api) async fn replace(
             if domain::template_key(name) != domain::template_key(body.name()) {
                 return Err(keeps_its_name());
             }
-            let stored = create(app, caller, tx, body).await?;
-            Ok((StatusCode::OK, stored))
+            create(app, caller, tx, body).await
         }
         _ => Err(unknown()),
     }

@@ -250,8 +250,9 @@ async fn what_quiet_hours_gather_is_told_once_and_what_was_taken_back_is_not() {
         .unwrap();
     assert_eq!(taken_back, crate::Withdrawn::Done);
 
-    run_all(jobs, &mut connection, &cx).await;
+    let ran = run_all(jobs, &mut connection, &cx).await;
 
+    assert_eq!(ran, ["batch_flush", "route", "render", "deliver"]);
     let (tenant, ada) = (TenantId::default(), "ada".into());
     let feed = inbox::feed_after(&mut connection, &tenant, &ada, 0, 100)
         .await

@@ -9,6 +9,7 @@ mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod throttle;
 mod way;
 
 use ::channels::Channels;
@@ -78,6 +79,7 @@ fn to_send(channel: Channel) -> ToDeliver {
             data: None,
             mail: None,
         }),
+        limits_revision: 0,
     }
 }
 
@@ -93,6 +95,7 @@ fn to_render(channel: Channel) -> ToRender {
         category: None,
         kind: "notification".into(),
         template: None,
+        template_version: None,
         locale: None,
         subject: None,
         content: None,

@@ -8,16 +8,18 @@ use store::Effect;
 use store::prepare::{RenderEvent, ToRender};
 
 use super::{buried_as, context, lease, now, statuses, to_render};
-use crate::Render;
-use crate::render::run;
+use crate::render::{Loaded, run};
+use crate::{PinnedTemplates, Render};
 
 async fn rendered(row: &ToRender) -> Outcome<Effect> {
     let job = Render {
         delivery_id: row.id,
     };
-    run(job, Some(row), &context(Channels::new()), lease())
-        .await
-        .unwrap()
+    let cx = context(Channels::new());
+    let shelf = cx.catalog.latest();
+    let pinned = PinnedTemplates::shipped(shelf.templates());
+    let loaded = Loaded::of(row.clone(), &shelf, &pinned);
+    run(job, Some(&loaded), &cx, lease()).await.unwrap()
 }
 
 fn message(outcome: &Outcome<Effect>) -> &Message {

@@ -16,18 +16,18 @@ use store::notifications::{find_notification, insert_notifications};
 use store::{Store, StoreOptions, inbox};
 use testkit::{TestDatabase, eventually};
 use workers::replay::{self, Request};
-use workers::{Catalog, Context, Parts, Route, Running, WorkerLimits};
+use workers::{Catalog, Context, DeliveryMetrics, Parts, Route, Running, WorkerLimits};
 
 /// Long enough for two busy cores.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     Clock::system().now()
 }
 
 /// A store, and workers over it.
-struct Plant {
-    store: Store,
+pub(crate) struct Plant {
+    pub(crate) store: Store,
     workers: Running,
     registry: Registry,
     /// Dropped last, when nothing uses it any more.
@@ -35,7 +35,7 @@ struct Plant {
 }
 
 impl Plant {
-    async fn start(channels: Channels) -> Self {
+    pub(crate) async fn start(channels: Channels) -> Self {
         let database = TestDatabase::create().await;
         let store = Store::connect(database.url(), &StoreOptions::default())
             .await
@@ -45,7 +45,8 @@ impl Plant {
         let workers = workers::start(Parts {
             database: Database::parse(database.url(), None, false).unwrap(),
             store: store.clone(),
-            context: Context::new(Catalog::new(templates), channels, Clock::system()),
+            context: Context::new(Catalog::new(templates), channels, Clock::system())
+                .counting(DeliveryMetrics::register(&registry, false).unwrap()),
             clock: Clock::system(),
             bell: Bell::new(),
             heard: None,
@@ -63,7 +64,7 @@ impl Plant {
     }
 
     /// Inserts a direct send to `user` as intake does, with its `route` job.
-    async fn send(
+    pub(crate) async fn send(
         &self,
         user: &str,
         channel: Channel,
@@ -85,7 +86,7 @@ impl Plant {
         row.id
     }
 
-    async fn status(&self, id: NotificationId) -> Status {
+    pub(crate) async fn status(&self, id: NotificationId) -> Status {
         let mut db = self.store.acquire().await.unwrap();
         let found = find_notification(&mut db, &"default".into(), id)
             .await
@@ -93,7 +94,7 @@ impl Plant {
         found.unwrap().status
     }
 
-    async fn becomes(&self, id: NotificationId, status: Status) {
+    pub(crate) async fn becomes(&self, id: NotificationId, status: Status) {
         eventually(PATIENCE, async || self.status(id).await == status).await;
     }
 
@@ -118,18 +119,22 @@ impl Plant {
 
     /// What `/metrics` says of the replays of this process.
     fn replayed(&self, outcome: &str) -> u64 {
-        let families = self.registry.gather();
-        let family = families
-            .iter()
-            .find(|family| family.name() == "postrider_replayed_jobs_total")
-            .unwrap();
-        let metrics = family.get_metric().iter();
-        let mut found =
-            metrics.filter(|metric| metric.get_label().iter().any(|it| it.value() == outcome));
-        found.next().unwrap().get_counter().get_value() as u64
+        self.counted("postrider_replayed_jobs_total", &[outcome])
     }
 
-    async fn stop(self) {
+    /// What a counter of this process stands at, by the values of its labels.
+    pub(crate) fn counted(&self, name: &str, labels: &[&str]) -> u64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let mut metrics = family.unwrap().get_metric().iter();
+        let is_meant = |value: &&str, metric: &prometheus::proto::Metric| {
+            metric.get_label().iter().any(|it| it.value() == *value)
+        };
+        let found = metrics.find(|metric| labels.iter().all(|value| is_meant(value, metric)));
+        found.unwrap().get_counter().get_value() as u64
+    }
+
+    pub(crate) async fn stop(self) {
         self.workers.stop(Duration::from_secs(5)).await;
         self.store.close().await;
     }

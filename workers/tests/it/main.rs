@@ -8,4 +8,5 @@
 
 mod engine;
 mod payloads;
+mod rate_limits;
 mod replay;

@@ -65,8 +65,8 @@ impl Counter {
         Some(first + i64::from(rounds).saturating_mul(quota.micros))
     }
 
-    /// Takes a slot, whether there is one or not.
-    pub(crate) fn take(&mut self, now: i64, quota: Quota) {
+    /// Takes a slot, whether there is one or not, and answers when all are free again.
+    pub(crate) fn take(&mut self, now: i64, quota: Quota) -> i64 {
         let now = self.moment(now, quota);
         if self.seen > now {
             // The clock was set back by more than a window, so it had been wrong: what it said then
@@ -84,8 +84,14 @@ impl Counter {
             (now + step - 1).div_euclid(step) * step
         };
         match self.slots.last_mut() {
-            Some(last) if last.from >= from => last.count = last.count.saturating_add(1),
-            _ => self.slots.push(Entry { from, count: 1 }),
+            Some(last) if last.from >= from => {
+                last.count = last.count.saturating_add(1);
+                last.from + quota.micros
+            }
+            _ => {
+                self.slots.push(Entry { from, count: 1 });
+                from + quota.micros
+            }
         }
     }
 

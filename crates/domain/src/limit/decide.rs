@@ -1,6 +1,6 @@
 //! Decides for a whole claim of sends: who has a slot, and until when the others wait.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -50,18 +50,18 @@ impl Claim {
 }
 
 /// Takes slots for `sends` in their order, all of one or none, and answers beside what each is told
-/// the counters that have changed.
+/// the counters that have changed, with the moment from which nothing of them counts.
 ///
 /// Of those that wait for the same limit the first is told its next free moment, the second the one
-/// after that, and so on, so that they do not all come again at once. `counters` has all keys.
+/// after that, and so on, so that they do not all come again at once.
 pub fn decide(
     now: DateTime<Utc>,
-    counters: &mut HashMap<Uuid, Counter>,
+    counters: &mut BTreeMap<Uuid, Counter>,
     sends: &[Vec<Claim>],
-) -> (Vec<Room>, BTreeSet<Uuid>) {
+) -> (Vec<Room>, BTreeMap<Uuid, DateTime<Utc>>) {
     let now = now.timestamp_micros();
     let mut waiting: HashMap<Uuid, u32> = HashMap::new();
-    let mut changed = BTreeSet::new();
+    let mut changed = BTreeMap::new();
     let rooms = sends.iter().map(|claims| {
         let mut latest: Option<(i64, &Claim)> = None;
         for claim in claims {
@@ -77,17 +77,19 @@ pub fn decide(
         if let Some((until, claim)) = latest {
             return Room::Full {
                 limit: Arc::clone(&claim.limit),
-                until: DateTime::from_timestamp_micros(until).unwrap_or(DateTime::<Utc>::MAX_UTC),
+                until: moment(until),
             };
         }
         for claim in claims {
-            counters
-                .entry(claim.key)
-                .or_default()
-                .take(now, claim.quota());
-            changed.insert(claim.key);
+            let counter = counters.entry(claim.key).or_default();
+            let ends_at = counter.take(now, claim.quota());
+            changed.insert(claim.key, moment(ends_at));
         }
         Room::Taken
     });
     (rooms.collect(), changed)
+}
+
+fn moment(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -1,6 +1,6 @@
 //! Limits against their plain definition, and what is counted apart from what.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ proptest! {
             key: Uuid::from_u128(n as u128),
             limit: Arc::new(limits[n].clone()),
         };
-        let mut counters = HashMap::new();
+        let mut counters = BTreeMap::new();
         let mut taken: HashMap<usize, Vec<i64>> = HashMap::new();
         let mut now = START;
         for batch in sends.chunks(batch) {
@@ -162,7 +162,7 @@ proptest! {
                     Room::Taken => {
                         for n in if a == b { vec![a] } else { vec![a, b] } {
                             taken.entry(n).or_default().push(now);
-                            prop_assert!(changed.contains(&Uuid::from_u128(n as u128)));
+                            prop_assert!(changed.contains_key(&Uuid::from_u128(n as u128)));
                         }
                     }
                     Room::Full { until, .. } => prop_assert!(until > at),
@@ -180,7 +180,7 @@ proptest! {
 fn a_send_takes_a_slot_of_all_its_limits_or_of_none() {
     let (wide, narrow) = (limit("wide", 2, 60), limit("narrow", 1, 60));
     let claims = vec![claim_of(1, &wide), claim_of(2, &narrow)];
-    let mut counters = HashMap::new();
+    let mut counters = BTreeMap::new();
 
     let (rooms, _) = decide(start(), &mut counters, &[claims.clone(), claims.clone()]);
     assert_eq!(rooms[0], Room::Taken);
@@ -197,7 +197,7 @@ fn a_send_takes_a_slot_of_all_its_limits_or_of_none() {
     assert_eq!(rooms[0], Room::Taken);
     assert!(matches!(rooms[1], Room::Full { .. }));
     assert_eq!(
-        changed.into_iter().collect::<Vec<_>>(),
+        changed.into_keys().collect::<Vec<_>>(),
         [Uuid::from_u128(1)]
     );
 }

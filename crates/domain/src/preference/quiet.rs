@@ -77,18 +77,20 @@ impl Preferences {
     /// The window of quiet hours, if they are on. `fallback_zone` is that of the user's row.
     pub fn quiet_window(&self, fallback_zone: Option<&str>) -> Option<QuietWindow> {
         let said = &self.quiet_hours;
-        let zone = said
-            .timezone
-            .or(self.timezone)
-            .or_else(|| fallback_zone?.parse().ok())
-            .unwrap_or(Tz::UTC);
         let window = QuietWindow {
             start: said.start,
             end: said.end,
-            zone,
+            zone: self.quiet_zone(fallback_zone),
         };
         // Refused where preferences are read; a window without a length is never quiet.
         (said.enabled && said.start != said.end).then_some(window)
+    }
+
+    /// The zone on whose walls quiet hours are read.
+    pub fn quiet_zone(&self, fallback_zone: Option<&str>) -> Tz {
+        let said = self.quiet_hours.timezone.or(self.timezone);
+        said.or_else(|| fallback_zone?.parse().ok())
+            .unwrap_or(Tz::UTC)
     }
 
     /// Decides whether `matter` is held back from `channel` at `at`. `None` lets it go out now.

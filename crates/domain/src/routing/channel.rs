@@ -180,11 +180,8 @@ fn held_back(
     steps.push(quiet.step(STEP, delivery.channel));
     match quiet.mode {
         QuietMode::Deliver => return delivery,
-        QuietMode::Defer => delivery.status = Status::Pending,
-        QuietMode::Digest => {
-            delivery.status = Status::Suppressed;
-            delivery.error = Some("gathered, to be told when the quiet hours end".to_owned());
-        }
+        // Either can be taken back until then.
+        QuietMode::Defer | QuietMode::Digest => delivery.status = Status::Pending,
         QuietMode::Drop => {
             delivery.status = Status::Suppressed;
             delivery.error = Some(format!("dropped in quiet hours: {}", quiet.row));

@@ -136,6 +136,15 @@ impl Catalog {
                 .is_ok()
     }
 
+    /// Keeps a tenant's rules that no database has.
+    #[cfg(test)]
+    pub(crate) fn keep_rules(&self, tenant: TenantId, book: RuleBook) {
+        let mut kept = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = Shelf::clone(&kept);
+        shelf.rules.insert(tenant, Arc::new(book));
+        *kept = Arc::new(shelf);
+    }
+
     /// The last snapshot, without a look at the database.
     pub fn latest(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))

@@ -25,7 +25,11 @@ use crate::{
 };
 
 /// Loads and runs one job, whatever its kind.
-async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome<Effect> {
+pub(super) async fn run(
+    job: &NewJob,
+    connection: &mut Connection,
+    cx: &Context,
+) -> Outcome<Effect> {
     macro_rules! run_as {
         ($kind:ident, $module:ident) => {{
             let job = $kind::deserialize(&job.payload).unwrap();
@@ -71,7 +75,7 @@ async fn run_to_the_end(job: NewJob, connection: &mut Connection, cx: &Context) 
 }
 
 /// A direct send to `ada`'s feed.
-fn send(send_at: Option<DateTime<Utc>>) -> NewNotification {
+pub(super) fn send(send_at: Option<DateTime<Utc>>) -> NewNotification {
     NewNotification {
         decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),

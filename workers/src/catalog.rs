@@ -165,6 +165,14 @@ impl Shelf {
         self.revisions.is_some_and(|known| known.limits == revision)
     }
 
+    /// The same with other rules for a tenant: those of a file that is not applied yet.
+    #[must_use]
+    pub fn trying(&self, tenant: TenantId, rules: RuleBook) -> Self {
+        let mut shelf = self.clone();
+        shelf.rules.insert(tenant, Arc::new(rules));
+        shelf
+    }
+
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)

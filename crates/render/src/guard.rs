@@ -22,10 +22,10 @@ const SHARE: u64 = 16;
 const LITERAL_BYTES: u64 = 8192;
 
 /// Most shares of one value.
-const VALUE_SHARES_MAX: u64 = 64 * SHARE;
+const VALUE_SHARES_MAX: u64 = 32 * SHARE;
 
 /// Most shares that are made and kept under a name, all values of a text together.
-const KEPT_SHARES_MAX: u64 = 256 * SHARE;
+const KEPT_SHARES_MAX: u64 = 128 * SHARE;
 
 /// Most bytes of plain text in loops whose output is captured: a loop has some ten thousand rounds.
 const CAPTURED_BYTES_MAX: usize = 2048;
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn what_doubles_is_refused_with_its_line() {
         let doubling = "{% set x = x ~ x %}\n".repeat(40);
-        assert_eq!(refusal(&doubling), "7: makes too much of its variables");
+        assert_eq!(refusal(&doubling), "6: makes too much of its variables");
         for text in [
             "{% set x = [x, x] %}".repeat(40),
             "{% set x = {'a': x, 'b': x} %}".repeat(40),
@@ -462,7 +462,7 @@ mod tests {
             "{% for a in b %}{% set x = loop.previtem ~ loop.previtem %}{% for b in [x] %}"
                 .repeat(40),
             "{% set a = x %}{% set b = a ~ a %}{% set x = b ~ b %}".repeat(20),
-            format!("{{{{ {}x }}}}", "x ~ ".repeat(64)),
+            format!("{{{{ {}x }}}}", "x ~ ".repeat(32)),
             "{% set a = x ~ x ~ x ~ x %}"
                 .repeat(100)
                 .replace("a =", "abcd ="),

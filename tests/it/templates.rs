@@ -75,7 +75,7 @@ async fn a_template_is_used_as_soon_as_it_is_made_and_changed() {
 async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone() {
     let house = House::with_outbox().await;
     let front = &house.front;
-    let text = "{{ user.locale | default('-') }} {{ at | datetime }} {{ n | number }}";
+    let text = "{{ user.locale | default('-', true) }} {{ at | datetime }} {{ n | number }}";
     let template = json!({
         "name": "times", "channels": {"in_app": {"title": "t", "message": text}},
         "translations": {"ru": {"in_app": {"message": text}}},
@@ -103,8 +103,8 @@ async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone(
         said_to,
         [
             "ru-RU 15 янв. 2026 г., 19:09 1 234,5",
-            "none Jan 16, 2026, 1:09 AM 1,234.5",
-            "none Jan 15, 2026, 4:09 PM UTC 1,234.5",
+            "- Jan 16, 2026, 1:09 AM 1,234.5",
+            "- Jan 15, 2026, 4:09 PM UTC 1,234.5",
         ]
     );
 }

@@ -18,6 +18,7 @@ mod json;
 pub(crate) mod jwks;
 pub(crate) mod key_use;
 mod keys;
+mod limits;
 mod marks;
 mod notifications;
 mod once;
@@ -29,8 +30,10 @@ mod preferences;
 pub(crate) mod query;
 mod queues;
 mod quiet_hours;
+pub(crate) mod rehearsal;
 mod replays;
 mod roles;
+mod rules;
 mod stats;
 mod submit;
 mod templates;
@@ -90,6 +93,9 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rehearsal::routes())
+        .merge(rules::routes())
+        .merge(limits::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::request::Parts;
 use domain::UserId;
+use store::rules::RuleRef;
 use store::templates::TemplateRef;
 use store::topics::TopicRef;
 
@@ -42,6 +43,18 @@ impl FromRequestParts<App> for TopicPath {
     }
 }
 
+/// The limit that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LimitPath(pub(super) String);
+
+impl FromRequestParts<App> for LimitPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        name(parts, app, "id").await.map(Self)
+    }
+}
+
 /// The template that `{id}` names, by its id or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TemplatePath(pub(super) TemplateRef);
@@ -52,6 +65,19 @@ impl FromRequestParts<App> for TemplatePath {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let text = name(parts, app, "id").await?;
         Ok(Self(TemplateRef::parse(&text)))
+    }
+}
+
+/// The rule that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RulePath(pub(super) RuleRef);
+
+impl FromRequestParts<App> for RulePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = name(parts, app, "id").await?;
+        Ok(Self(RuleRef::parse(&text)))
     }
 }
 

@@ -15,9 +15,11 @@ mod output;
 mod process;
 mod queues;
 mod replays;
+mod rules;
 mod send;
 mod serve;
 mod signature;
+mod template;
 mod token;
 mod up;
 mod work;
@@ -76,9 +78,15 @@ enum Command {
     Bench(bench::Command),
     /// Show the queues; pause or resume one.
     Queues(queues::Args),
+    /// List the rules; check and apply rules files.
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// List, show and replay jobs that gave up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// List, try, check and move templates.
+    #[command(subcommand)]
+    Template(template::Command),
     /// Show one job, or cancel it.
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -118,6 +126,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Doctor(args) => return doctor::run(&common, args).await,
+        Command::Rules(rules::Command::Check { files, json }) => {
+            return rules::check(files, *json);
+        }
         _ => {}
     }
     let mut loaded = common.load()?;
@@ -139,8 +150,14 @@ async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::
         Command::Token(args) => token::run(&config, &args)?,
         Command::Bench(command) => return bench::run(&config, command).await,
         Command::Queues(args) => queues::run(&config, args).await?,
+        Command::Rules(command) => return rules::run(&config, command).await,
         Command::DeadLetters(command) => {
             if !dead_letters::run(&config, command).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Template(command) => {
+            if !template::run(&config, command).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -201,7 +201,7 @@ async fn preferences_are_not_taken_for_an_id() {
 }
 
 #[tokio::test]
-async fn templates_are_shown_to_admins_and_written_by_nobody() {
+async fn templates_are_shown_to_admins() {
     let front = Front::start().await;
 
     let list = front.get("/api/v1/admin/templates").await.expect(200);
@@ -230,10 +230,60 @@ async fn templates_are_shown_to_admins_and_written_by_nobody() {
         .get("/api/v1/admin/templates/no.such")
         .await
         .expect_problem(404);
-    front
-        .post("/api/v1/admin/templates", json!({}))
+}
+
+#[tokio::test]
+async fn templates_are_written_under_as_names_and_used_by_both() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let welcome = json!({"name": "welcome", "type": "in_app", "subject": "Hi {{ name }}",
+                         "content": "Welcome, {{ name }}.", "variables": ["name"],
+                         "is_active": true});
+    let made = front.post("/api/v1/admin/templates", welcome.clone()).await;
+    let made = made.expect(201);
+    assert_eq!(made["content"], "Welcome, {{ name }}.");
+    assert_eq!(made["variables"], json!(["name"]));
+    let again = front.post("/api/v1/admin/templates", welcome).await;
+    again.expect_problem(409);
+
+    let send = json!({"user_id": "u1", "type": "in_app", "template": "welcome",
+                      "metadata": {"name": "Ada"}});
+    let sent = front
+        .post("/api/v1/notifications", send.clone())
         .await
-        .expect_problem(405);
+        .expect(202);
+    let shown = house
+        .comes_to(sent["id"].as_str().unwrap(), "delivered")
+        .await;
+    assert_eq!(shown["in_app"]["message"], "Welcome, Ada.");
+
+    let path = format!("/api/v1/admin/templates/{}", made["id"].as_str().unwrap());
+    let broken = front.put(&path, json!({"content": "{{ name"})).await;
+    assert_eq!(broken.expect_problem(422), ["/content"]);
+    let changed = front
+        .put(&path, json!({"content": "Hello, {{ name }}."}))
+        .await;
+    let changed = changed.expect(200);
+    assert_eq!(
+        (&changed["version"], &changed["subject"]),
+        (&json!(2), &made["subject"])
+    );
+    let of_v1 = front.get("/v1/templates/welcome").await.expect(200);
+    let section = json!({"title": "Hi {{ name }}", "message": "Hello, {{ name }}."});
+    assert_eq!(of_v1["channels"], json!({"in_app": section}));
+
+    let off = front
+        .put(&path, json!({"is_active": false}))
+        .await
+        .expect(200);
+    assert_eq!(off["is_active"], false);
+    let refused = front.post("/api/v1/notifications", send).await;
+    assert_eq!(refused.expect_problem(422), ["/template"]);
+    let list = front.get("/api/v1/admin/templates").await.expect(200);
+    let names = list.as_array().unwrap().iter().map(|item| &item["name"]);
+    assert!(names.is_sorted_by_key(|name| name.as_str().unwrap().to_owned()));
+    front.delete(&path).await.expect_gone();
+    front.get(&path).await.expect_problem(404);
 }
 
 #[tokio::test]

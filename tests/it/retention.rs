@@ -12,6 +12,7 @@ use queue::Clock;
 use serde_json::json;
 use store::effect::{Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored};
 use store::events::NewEvent;
+use store::templates::{NewTemplate, TemplateRef, create_template, replace_template};
 use store::{Store, StoreOptions};
 use testkit::TestDatabase;
 use tokio_util::sync::CancellationToken;
@@ -499,4 +500,53 @@ async fn what_has_a_day_of_its_own_goes_on_that_day() {
         count("replays where state in ('running', 'failed')").await,
         2
     );
+}
+
+#[tokio::test]
+async fn versions_of_templates_stay_as_long_as_a_send_may_need_them() {
+    let start = at("2026-01-10T00:00:00Z");
+    let house = Installation::at(start).await;
+    let write = async |text: &str, is_first: bool| {
+        let mut tx = house.store.begin().await.unwrap();
+        let tenant = TenantId::default();
+        let new = NewTemplate {
+            name: "news".into(),
+            description: None,
+            category: None,
+            channels: vec![Channel::Sms],
+            locales: vec![],
+            tags: vec![],
+            enabled: true,
+            body: json!({"name": "news", "channels": {"sms": {"body": text}}}),
+            actor: "key:pr_x".into(),
+            at: house.clock.now(),
+        };
+        if is_first {
+            let made = create_template(&mut tx, &tenant, Uuid::now_v7(), new).await;
+            made.unwrap();
+        } else {
+            let by = TemplateRef::parse("news");
+            let stored = replace_template(&mut tx, &tenant, &by, new).await;
+            stored.unwrap().unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+    let versions = async || {
+        let count = sqlx::query_scalar("select count(*) from template_versions");
+        let count: i64 = count.fetch_one(house.store.pool()).await.unwrap();
+        count
+    };
+    write("one", true).await;
+    house.come_to(start + TimeDelta::days(400));
+    house.run().await;
+    assert_eq!(versions().await, 1);
+    write("two", false).await;
+
+    // The first version may be pinned by a send that was accepted just before the second.
+    house.come_to(start + TimeDelta::days(400) + OTHERS_KEPT * 2 - TimeDelta::hours(1));
+    house.run().await;
+    assert_eq!(versions().await, 2);
+    house.come_to(start + TimeDelta::days(400) + OTHERS_KEPT * 2 + TimeDelta::hours(1));
+    house.run().await;
+    assert_eq!(versions().await, 1);
 }

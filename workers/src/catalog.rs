@@ -17,13 +17,14 @@ use store::templates::{CHANGES_MAX, TemplateChange, VersionRef, list_changes};
 use store::{Connection, StoreError};
 
 use crate::compiled::{Compiled, PinnedTemplates};
+use crate::rulebooks::{self, Books};
 
 /// A snapshot of what is kept.
 #[derive(Debug, Clone)]
 pub struct Shelf {
     /// `None` before the first look.
     revisions: Option<Revisions>,
-    rules: HashMap<TenantId, Arc<RuleBook>>,
+    rules: Books,
     /// Of tenants that have some of their own.
     limits: HashMap<TenantId, Arc<LimitBook>>,
     /// What holds for the others.
@@ -50,7 +51,7 @@ impl Catalog {
         let named = builtin.names().map(|name| (name, builtin.category(name)));
         let shelf = Shelf {
             revisions: None,
-            rules: HashMap::new(),
+            rules: Books::new(),
             shared_names: Arc::new(TemplateNames::new(named)),
             names: HashMap::new(),
             limits: HashMap::new(),
@@ -79,6 +80,9 @@ impl Catalog {
         }
         if known.revisions.map(|known| known.limits) != Some(revisions.limits) {
             shelf.limits = limits(connection).await?;
+        }
+        if before.rules != revisions.rules {
+            shelf.rules = rulebooks::load(connection, before.rules, &known.rules).await?;
         }
         shelf.revisions = Some(revisions);
         Ok(self.put(Arc::new(shelf)))
@@ -168,6 +172,14 @@ impl Shelf {
     /// Whether the limits are those of `revision`.
     pub(crate) fn has_limits_of(&self, revision: i64) -> bool {
         self.revisions.is_some_and(|known| known.limits == revision)
+    }
+
+    /// The same with other rules for a tenant: those of a file that is not applied yet.
+    #[must_use]
+    pub fn trying(&self, tenant: TenantId, rules: RuleBook) -> Self {
+        let mut shelf = self.clone();
+        shelf.rules.insert(tenant, Arc::new(rules));
+        shelf
     }
 
     /// A tenant's rules; `None` where there are none.

@@ -16,13 +16,13 @@
 //! | --- | --- | --- | --- |
 //! | receipt | `sent`, `delivered` | the same | |
 //! | transient, throttled | `failed` | `retrying` | `retry`, after backoff or when the provider says |
-//! | the last of those | `failed` | `failed` | dead letter `attempts_exhausted` |
-//! | rejected, dead address | `rejected` | `failed` | dead letter `permanent` |
+//! | the last of those | `failed` | `failed` | dead letter `attempts_exhausted`, a stand-in |
+//! | rejected, dead address | `rejected` | `failed` | dead letter `permanent`, a [stand-in](crate::stand_in) |
 //! | unknown, sms and voice | `unknown` | `failed` | dead letter `outcome_unknown` |
 //! | unknown, elsewhere | `unknown` | `retrying` | `retry`: the key tells the provider it is one |
 //! | busy | | as it was | the same job, a moment later |
 //! | not asked: over a rate limit | | as it was | the same job, when there is a slot |
-//! | nobody to ask | | `failed` | dead letter `no_provider` |
+//! | nobody to ask | | `failed` | dead letter `no_provider`, a stand-in |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +38,11 @@ use store::{Connection, Effect, StoreError};
 
 use crate::context::Context;
 use crate::deliver_in_app;
-use crate::delivery::DeliveryFacts;
+use crate::delivery::{DeliveryFacts, OUTCOME_UNKNOWN};
 use crate::loading::lined_up;
 use crate::queues;
 use crate::retry::Retry;
+use crate::stand_in::give_up;
 use crate::wishes;
 
 pub(crate) const STEP: &str = "deliver";
@@ -108,7 +109,6 @@ pub(crate) async fn run(
 
 /// Sends, unless it would be a repeat that nobody can take back.
 async fn send(row: &ToDeliver, cx: &Context, lease: LeaseInfo) -> Outcome<Effect> {
-    let delivery = facts(row);
     let started_at = cx.clock.now();
     let provider: Option<&dyn Provider> = if row.is_test {
         Some(&Outbox)
@@ -117,11 +117,11 @@ async fn send(row: &ToDeliver, cx: &Context, lease: LeaseInfo) -> Outcome<Effect
     };
     let Some(provider) = provider else {
         let error = format!("no provider carries {}", row.channel);
-        return delivery.failed(STEP, "no_provider", &error, None, started_at);
+        return give_up(row, STEP, "no_provider", &error, None, started_at);
     };
     let Some(message) = row.message.clone() else {
         let error = "the delivery has no rendered message";
-        return delivery.failed(STEP, "permanent", error, None, started_at);
+        return give_up(row, STEP, "permanent", error, None, started_at);
     };
     let mut attempt = Attempt {
         row,
@@ -214,7 +214,7 @@ impl Attempt<'_> {
                 self.failed(AttemptStatus::Rejected, "permanent", error)
             }
             SendError::Unknown { .. } if is_heard_once(self.row.channel) => {
-                self.failed(AttemptStatus::Unknown, "outcome_unknown", error)
+                self.failed(AttemptStatus::Unknown, OUTCOME_UNKNOWN, error)
             }
             SendError::Unknown { .. } => self.retried(AttemptStatus::Unknown, error, backoff),
             SendError::Transient { .. } => self.retried(AttemptStatus::Failed, error, backoff),
@@ -262,7 +262,8 @@ impl Attempt<'_> {
     }
 
     fn failed(&self, status: AttemptStatus, reason: &str, error: &SendError) -> Outcome<Effect> {
-        let failed = facts(self.row).failed(
+        let failed = give_up(
+            self.row,
             STEP,
             reason,
             &said(error),

@@ -9,6 +9,9 @@ use queue::{Job, JobId, NewJob, Outcome};
 use store::Effect;
 use store::effect::DeliveryMove;
 
+/// The dead letter's word for a text message or a call of which nobody knows whether it went out.
+pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 /// A delivery in the middle of its way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeliveryFacts<'a> {

@@ -39,7 +39,9 @@ mod render;
 pub mod replay;
 mod retry;
 mod route;
+mod rulebooks;
 mod runtime;
+mod stand_in;
 mod subject;
 #[cfg(test)]
 mod tests;

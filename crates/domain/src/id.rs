@@ -9,7 +9,10 @@ use std::sync::Mutex;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::{ContextV7, Timestamp, Uuid};
+
+use crate::Channel;
 
 /// Counts within one millisecond, so that ids made in a row sort in that order.
 static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
@@ -145,6 +148,31 @@ text_id! {
     UserId
 }
 
+impl DeliveryId {
+    /// The id of what stands in for a delivery that failed, always the same for one notification,
+    /// channel and address: so two that fail at once find the same stand-in.
+    ///
+    /// It sorts by the moment its notification was made, and lies in that month.
+    pub fn of_stand_in(notification_id: NotificationId, channel: Channel, address: u16) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(notification_id.as_uuid().as_bytes());
+        hash.update(channel.as_str());
+        hash.update(address.to_be_bytes());
+        let hash = hash.finalize();
+        let mut bytes = *notification_id.as_uuid().as_bytes();
+        // Millisecond, version and variant stay; the rest is the hash's.
+        for (place, (byte, hashed)) in bytes.iter_mut().zip(hash).enumerate().skip(6) {
+            let kept = match place {
+                6 => 0xf0,
+                8 => 0xc0,
+                _ => 0,
+            };
+            *byte = (*byte & kept) | (hashed & !kept);
+        }
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
 impl UserId {
     /// Whether it stands for a Slack channel, such as `#ops-critical`, rather than for a person.
     pub fn is_slack_channel(&self) -> bool {
@@ -161,6 +189,31 @@ impl Default for TenantId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stand_in_has_one_id_that_is_a_uuid_of_its_notifications_moment() {
+        let now = DateTime::from_timestamp(1_800_000_000, 5_000_000).unwrap();
+        let notification_id = NotificationId::at(now);
+
+        let id = DeliveryId::of_stand_in(notification_id, Channel::Push, 0);
+
+        assert_eq!(
+            id,
+            DeliveryId::of_stand_in(notification_id, Channel::Push, 0)
+        );
+        for other in [
+            DeliveryId::of_stand_in(notification_id, Channel::Push, 1),
+            DeliveryId::of_stand_in(notification_id, Channel::Sms, 0),
+            DeliveryId::of_stand_in(NotificationId::at(now), Channel::Push, 0),
+        ] {
+            assert_ne!(id, other);
+        }
+        assert_eq!(id.as_uuid().get_version_num(), 7);
+        assert_eq!(
+            id.as_uuid().as_u128() >> 80,
+            notification_id.as_uuid().as_u128() >> 80
+        );
+    }
 
     #[test]
     fn ids_of_one_moment_sort_in_the_order_they_were_made() {

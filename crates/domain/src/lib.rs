@@ -66,7 +66,7 @@ pub use rule::{
 pub use status::{AttemptStatus, Status};
 pub use submission::{
     DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    PreviewSubmission, ReplaySubmission, TopicSubmission, UserSubmission, check_json,
-    parse_members, pointer_token,
+    PreviewSubmission, RehearsalSubmission, ReplaySubmission, TopicSubmission, UserSubmission,
+    check_json, parse_members, pointer_token,
 };
 pub use trace::TraceStep;

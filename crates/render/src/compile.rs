@@ -10,7 +10,7 @@ use crate::body::Fields;
 use crate::error::detail;
 use crate::section::{DataShape, Shape};
 use crate::vars::Needs;
-use crate::{TemplateIssue, engine};
+use crate::{TemplateIssue, engine, guard};
 
 /// One channel's part of a template in one language.
 #[derive(Debug, Default)]
@@ -194,6 +194,14 @@ impl Compiler<'_> {
             name: format!("{}.{tokens}.{target}", self.place),
             pointer: format!("{}/{tokens}", self.pointer),
         };
+        if let Err((line, detail)) = guard::check(text) {
+            self.issues.push(TemplateIssue {
+                pointer: entry.pointer.clone(),
+                line: Some(line),
+                detail,
+            });
+            return entry;
+        }
         let added = self
             .engine
             .add_template_owned(entry.name.clone(), text.to_owned())

@@ -8,13 +8,28 @@ use minijinja::{
     default_auto_escape_callback, escape_formatter,
 };
 
-use crate::{language, words};
+use crate::{language, words, work};
 
 /// The target of a text in which Slack reads markup.
 pub(crate) const SLACK: &str = "slack";
 
 /// Work one field may cost, in engine instructions. The longest template we ship needs under 300.
 const FUEL: u64 = 50_000;
+
+/// Values of a payload for which that much work is let be. One instruction can compare or search all
+/// of them, so with more there are fewer instructions.
+const VALUES_FULL_FUEL: usize = 20_000;
+
+/// Work a field may cost whatever the payload is.
+const FUEL_MIN: u64 = 1000;
+
+/// The work a field may cost with a payload of so many values; `None` for the usual.
+pub(crate) fn fuel_for(values: usize) -> Option<u64> {
+    if values <= VALUES_FULL_FUEL {
+        return None;
+    }
+    Some((FUEL * VALUES_FULL_FUEL as u64 / values as u64).max(FUEL_MIN))
+}
 
 /// How deep blocks may nest.
 const RECURSION_MAX: usize = 32;
@@ -30,6 +45,7 @@ pub(crate) fn new() -> Environment<'static> {
         _ => default_auto_escape_callback(name),
     });
     engine.set_formatter(write_value);
+    work::install(&mut engine);
     language::install(&mut engine);
     words::install(&mut engine);
     // A `{% if %}` on a line of its own leaves no empty line in a mail.
@@ -47,6 +63,7 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
+    work::charge(state, value)?;
     let is_markup = matches!(state.auto_escape(), AutoEscape::Custom(_));
     if !is_markup || value.is_safe() {
         return match state.auto_escape() {

@@ -36,6 +36,7 @@ mod compile;
 mod engine;
 mod error;
 mod file;
+mod guard;
 mod html;
 mod language;
 mod message;
@@ -45,6 +46,7 @@ mod template;
 mod templates;
 mod vars;
 mod words;
+mod work;
 
 pub use body::{Fields, TemplateBody};
 pub use brand::Brand;

@@ -21,8 +21,13 @@ use std::fmt::Write;
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, State, Value};
 
+use crate::work;
+
 /// Where a phrase puts its value.
 const GAP: &str = "…";
+
+/// Longest address that is shown as a link, in bytes: what browsers have long agreed on.
+const LINK_BYTES_MAX: usize = 2048;
 
 /// Adds the words to a template's engine.
 pub(crate) fn install(engine: &mut Environment<'static>) {
@@ -57,15 +62,28 @@ fn attempt(
     }
 }
 
-fn phrase(value: &Value, words: &str, otherwise: Option<&str>) -> Result<String, Error> {
-    if !words.contains(GAP) {
+fn phrase(
+    state: &State<'_, '_>,
+    value: &Value,
+    words: &str,
+    otherwise: Option<&str>,
+) -> Result<String, Error> {
+    let Some((before, after)) = words.split_once(GAP) else {
         let detail = format!("phrase: `{GAP}` says where the value goes, and is missing");
         return Err(Error::new(ErrorKind::InvalidOperation, detail));
-    }
-    Ok(match text(value) {
-        Some(text) => words.replacen(GAP, &text, 1),
-        None => otherwise.unwrap_or_default().to_owned(),
-    })
+    };
+    let Some(text) = text(state, value)? else {
+        return Ok(otherwise.unwrap_or_default().to_owned());
+    };
+    // A Russian date ends with the stop of its `г.`, and so may a name or an Arabic currency, before
+    // a mark of direction: it ends the sentence too.
+    let is_mark = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}');
+    let after = match after.strip_prefix('.') {
+        Some(rest) if text.trim_end_matches(is_mark).ends_with('.') => rest,
+        _ => after,
+    };
+    work::check_text(words.len() + text.len())?;
+    Ok(format!("{before}{text}{after}"))
 }
 
 fn either(values: Rest<Value>) -> Value {
@@ -73,10 +91,18 @@ fn either(values: Rest<Value>) -> Value {
     found.unwrap_or_else(|| Value::from(""))
 }
 
-fn link(value: &Value) -> String {
-    let text = said(value).map(|value| value.to_string());
-    text.filter(|it| it.starts_with("https://") || it.starts_with("http://"))
-        .unwrap_or_default()
+fn link(value: &Value) -> Value {
+    match value.as_str() {
+        Some(text) if is_link(text) => value.clone(),
+        _ => Value::from(""),
+    }
+}
+
+/// Whether a browser opens it, and it cannot end the mark-up around it: Slack writes `<link|words>`.
+fn is_link(text: &str) -> bool {
+    let opens = text.starts_with("https://") || text.starts_with("http://");
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>|\"".contains(c);
+    opens && text.len() <= LINK_BYTES_MAX && text.chars().all(is_plain)
 }
 
 fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
@@ -85,9 +111,14 @@ fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
         return Err(Error::new(ErrorKind::InvalidOperation, detail));
     }
     let mut rows = Vec::new();
+    let mut bytes = 0;
     for label in value.try_iter()? {
-        if let Some(text) = text(&value.get_item(&label)?) {
-            rows.push((label.to_string(), text));
+        if let Some(text) = text(state, &value.get_item(&label)?)? {
+            let label = label.to_string();
+            // Escaped, a text is at most six times as long.
+            bytes += 6 * (label.len() + text.len());
+            work::check_text(bytes)?;
+            rows.push((label, text));
         }
     }
     if !matches!(state.auto_escape(), AutoEscape::Html) {
@@ -114,7 +145,7 @@ fn facts(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
         } else {
             format_args!("<tr><th align=\"{side}\">{label}</th><td>{text}</td></tr>\n")
         };
-        html.write_fmt(row).map_err(Error::from)?;
+        html.write_fmt(row)?;
     }
     html.push_str("</table>");
     Ok(Value::from_safe_string(html))
@@ -132,17 +163,22 @@ fn said(value: &Value) -> Option<Value> {
     }
 }
 
-/// The text of a value, or of those in a list.
-fn text(value: &Value) -> Option<String> {
+/// The text of a value, or of those in a list. What is copied counts as work of the message.
+fn text(state: &State<'_, '_>, value: &Value) -> Result<Option<String>, Error> {
+    work::charge(state, value)?;
     if value.kind() != ValueKind::Seq {
-        return said(value).map(|value| value.to_string());
+        return Ok(said(value).map(|value| value.to_string()));
     }
-    let items = value.try_iter().ok()?;
-    let parts: Vec<_> = items
-        .filter_map(|item| said(&item))
-        .map(|item| item.to_string())
-        .collect();
-    (!parts.is_empty()).then(|| parts.join(" "))
+    let mut all = String::new();
+    for item in value.try_iter()? {
+        let Some(item) = said(&item) else { continue };
+        work::charge(state, &item)?;
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        write!(all, "{item}")?;
+    }
+    Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
 #[cfg(test)]
@@ -159,7 +195,7 @@ mod tests {
         let payload = json!({
             "n": 5, "zero": 0, "word": "a b", "odd": {"x": [1]}, "blank": " ", "none": null,
             "list": ["x", null, 2, [3]], "page": "https://example.com/?a=1&b=2", "dir": "rtl",
-            "script": "javascript:alert(1)",
+            "script": "javascript:alert(1)", "label": "https://example.com|bank.example",
         });
         engine
             .get_template(target)?
@@ -207,6 +243,7 @@ mod tests {
             "(5 a b)"
         );
         assert_eq!(text_of("{{ list | phrase('…') }}"), "x 2");
+        assert_eq!(text_of("{{ 'Inc.' | phrase('To ….') }}"), "To Inc.");
         assert!(shown("x.txt", "{{ n | phrase(' for') }}").is_err());
     }
 
@@ -242,9 +279,12 @@ mod tests {
     #[test]
     fn only_the_address_of_a_page_is_a_link() {
         assert_eq!(text_of("{{ page | link }}"), "https://example.com/?a=1&b=2");
-        assert_eq!(
-            text_of("[{{ script | link }}{{ n | link }}{{ missing | link }}]"),
-            "[]"
-        );
+        for other in ["script", "label", "n", "missing", "word"] {
+            assert_eq!(
+                text_of(&format!("[{{{{ {other} | link }}}}]")),
+                "[]",
+                "{other}"
+            );
+        }
     }
 }

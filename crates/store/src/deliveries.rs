@@ -1,5 +1,7 @@
 //! Deliveries and their attempts: one notification, to one user, over one channel.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     AttemptStatus, Channel, DeliveryId, Message, NotificationId, Status, TenantId, UserId,
@@ -226,20 +228,7 @@ pub(crate) async fn insert_rows(
     if rows.is_empty() {
         return Ok(());
     }
-    let ids: Vec<_> = rows.iter().map(|row| row.id.as_uuid()).collect();
-    let notifications: Vec<_> = rows
-        .iter()
-        .map(|row| row.notification_id.as_uuid())
-        .collect();
-    let job_ids: Vec<_> = rows.iter().map(|row| row.job_id).collect();
-    let created: Vec<_> = rows.iter().map(|row| row.created_at).collect();
-    let positions: Vec<_> = rows.iter().map(|row| row.position as i16).collect();
-    let tenants: Vec<_> = rows.iter().map(|row| row.tenant_id.as_str()).collect();
-    let users: Vec<_> = rows.iter().map(|row| row.user_id.as_str()).collect();
-    let channels: Vec<_> = rows.iter().map(|row| row.channel.as_str()).collect();
-    let statuses: Vec<_> = rows.iter().map(|row| row.status.as_str()).collect();
-    let addresses: Vec<_> = rows.iter().map(|row| row.address.as_deref()).collect();
-    let errors: Vec<_> = rows.iter().map(|row| row.error.as_deref()).collect();
+    let columns = Columns::of(rows);
     sqlx::query!(
         r#"
         insert into deliveries (
@@ -256,21 +245,103 @@ pub(crate) async fn insert_rows(
             status, address, error
         )
         "#,
-        &ids,
-        &notifications,
-        &job_ids as &[Option<Uuid>],
-        &created,
-        &positions,
-        &tenants as &[&str],
-        &users as &[&str],
-        &channels as &[&str],
-        &statuses as &[&str],
-        &addresses as &[Option<&str>],
-        &errors as &[Option<&str>],
+        &columns.ids,
+        &columns.notifications,
+        &columns.job_ids as &[Option<Uuid>],
+        &columns.created,
+        &columns.positions,
+        &columns.tenants as &[&str],
+        &columns.users as &[&str],
+        &columns.channels as &[&str],
+        &columns.statuses as &[&str],
+        &columns.addresses as &[Option<&str>],
+        &columns.errors as &[Option<&str>],
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Inserts those deliveries that are not there yet, in one statement, and answers which. Apart from
+/// [`insert_rows`], because looking for what is there costs every insert.
+pub(crate) async fn insert_new_rows(
+    connection: &mut PgConnection,
+    rows: &[&NewDelivery],
+) -> Result<HashSet<DeliveryId>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| row.id);
+    rows.dedup_by_key(|row| row.id);
+    let columns = Columns::of(&rows);
+    let inserted = sqlx::query_scalar!(
+        r#"
+        insert into deliveries (
+            id, notification_id, job_id, created_at, updated_at, position, tenant_id, user_id,
+            channel, status, address, error
+        )
+        select id, notification_id, job_id, created_at, created_at, position, tenant_id, user_id,
+               channel, status, address, error
+        from unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::smallint[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]
+        ) as planned (
+            id, notification_id, job_id, created_at, position, tenant_id, user_id, channel,
+            status, address, error
+        )
+        on conflict (id) do nothing
+        returning id
+        "#,
+        &columns.ids,
+        &columns.notifications,
+        &columns.job_ids as &[Option<Uuid>],
+        &columns.created,
+        &columns.positions,
+        &columns.tenants as &[&str],
+        &columns.users as &[&str],
+        &columns.channels as &[&str],
+        &columns.statuses as &[&str],
+        &columns.addresses as &[Option<&str>],
+        &columns.errors as &[Option<&str>],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(inserted.into_iter().map(DeliveryId::from).collect())
+}
+
+/// New rows, column by column.
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    notifications: Vec<Uuid>,
+    job_ids: Vec<Option<Uuid>>,
+    created: Vec<DateTime<Utc>>,
+    positions: Vec<i16>,
+    tenants: Vec<&'a str>,
+    users: Vec<&'a str>,
+    channels: Vec<&'static str>,
+    statuses: Vec<&'static str>,
+    addresses: Vec<Option<&'a str>>,
+    errors: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(rows: &[&'a NewDelivery]) -> Self {
+        let rows = || rows.iter();
+        Self {
+            ids: rows().map(|row| row.id.as_uuid()).collect(),
+            notifications: rows().map(|row| row.notification_id.as_uuid()).collect(),
+            job_ids: rows().map(|row| row.job_id).collect(),
+            created: rows().map(|row| row.created_at).collect(),
+            positions: rows().map(|row| row.position as i16).collect(),
+            tenants: rows().map(|row| row.tenant_id.as_str()).collect(),
+            users: rows().map(|row| row.user_id.as_str()).collect(),
+            channels: rows().map(|row| row.channel.as_str()).collect(),
+            statuses: rows().map(|row| row.status.as_str()).collect(),
+            addresses: rows().map(|row| row.address.as_deref()).collect(),
+            errors: rows().map(|row| row.error.as_deref()).collect(),
+        }
+    }
 }
 
 /// Inserts attempts in one statement.

@@ -31,6 +31,9 @@ pub enum Effect {
     },
     /// Inserts a delivery.
     DeliveryPlanned(Box<NewDelivery>),
+    /// Inserts a delivery that stands in for one that failed, unless it is there: two that fail at
+    /// once may name the same. Raises the notification's count.
+    DeliveryAdded(Box<NewDelivery>),
     /// Stores the rendered message and names the job that will send it.
     DeliveryRendered {
         id: DeliveryId,

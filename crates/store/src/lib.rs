@@ -55,6 +55,7 @@ pub mod templates;
 pub mod tenants;
 pub mod topics;
 pub mod traces;
+mod understudies;
 pub mod users;
 
 pub use connect::{MIGRATOR, Reader, Store, StoreOptions, Tx};

@@ -15,11 +15,14 @@ use domain::{
 };
 use serde_json::Value;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::StoreError;
 use crate::digests::{DigestItems, list_items};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
+pub use crate::understudies::Understudy;
+use crate::understudies::list_understudies;
 
 /// What rendering needs to know of a delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +35,8 @@ pub struct ToRender {
     pub status: Status,
     pub priority: Priority,
     pub category: Option<String>,
+    /// The job that is to work on it.
+    pub job_id: Option<Uuid>,
     /// Event type; for a direct send the template's name or `notification`.
     pub kind: String,
     /// `None` for a plain message.
@@ -109,6 +114,8 @@ pub struct ToDeliver {
     pub message: Option<Message>,
     /// How often the rate limits were changed by then.
     pub limits_revision: i64,
+    /// What may stand in for it, should it fail for good.
+    pub understudy: Option<Arc<Understudy>>,
 }
 
 /// Loads deliveries with their notification and event, for rendering.
@@ -124,7 +131,8 @@ pub async fn load_for_render(
     let rows = sqlx::query!(
         r#"
         select delivery.id, delivery.notification_id, delivery.tenant_id, delivery.user_id,
-               delivery.channel, delivery.status, delivery.address, notification.priority,
+               delivery.channel, delivery.status, delivery.address, delivery.job_id,
+               notification.priority,
                notification.category, notification.type as kind, notification.template,
                notification.template_version, notification.locale, notification.subject, notification.content,
                notification.created_at, notification.expires_at,
@@ -200,6 +208,7 @@ pub async fn load_for_render(
                 status: words.status,
                 priority: words.priority,
                 category: row.category,
+                job_id: row.job_id,
                 kind: row.kind,
                 template: row.template,
                 template_version: row.template_version.map(|version| version as u32),
@@ -250,6 +259,7 @@ pub async fn load_for_deliver(
                case when delivery.channel <> 'in_app' or notification.is_test
                     then delivery.message end
                    as "message: Document<Message>",
+               notification.fallback is not null as "has_fallback!",
                (select revision from revisions where kind = 'limits') as "limits_revision!"
         from unnest($1::uuid[]) as wanted (id)
         join deliveries as delivery on delivery.id = wanted.id
@@ -272,9 +282,12 @@ pub async fn load_for_deliver(
         &ids,
         waited_since,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(during("load deliveries to send"))?;
+    let replaceable = rows.iter().filter(|row| row.has_fallback && !row.is_test);
+    let replaceable: Vec<_> = replaceable.map(|row| row.notification_id.into()).collect();
+    let understudies = list_understudies(connection, &replaceable).await?;
 
     rows.into_iter()
         .map(|row| {
@@ -306,6 +319,9 @@ pub async fn load_for_deliver(
                 is_rendered: row.is_rendered,
                 message: row.message.map(|message| message.0),
                 limits_revision: row.limits_revision,
+                understudy: understudies
+                    .get(&row.notification_id.into())
+                    .map(Arc::clone),
             })
         })
         .collect()

@@ -2,8 +2,8 @@
 //!
 //! The same data under the same rules as `/v1`, for programs written against A: lists are bare
 //! arrays paged by `limit` and `offset`, a notification shows one channel as its `type`, and its
-//! variables are `metadata`. Refusals are problem documents here, too. Templates can be looked at,
-//! not written: a writing verb is answered 405.
+//! variables are `metadata`. Refusals are problem documents here, too. A template shows one
+//! channel as its `type`, too, with that channel's `subject` and `content`.
 
 mod notifications;
 mod offset;

@@ -6,7 +6,7 @@
 pub(super) mod named;
 mod preview;
 pub(super) mod save;
-mod view;
+pub(super) mod view;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -65,24 +65,33 @@ async fn list(
     };
     query.finish()?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
+    let after = page.after.as_deref();
     let limit = i64::from(page.limit) + 1;
-    let stored = list_templates(
-        &mut conn,
-        &caller.tenant_id,
-        &filter,
-        page.after.as_deref(),
-        limit,
-    )
-    .await
-    .map_err(ApiError::from_store)?;
-    let mut shown: Vec<_> = stored.into_iter().map(OutlineView::of).collect();
-    shown.extend(builtins(&app, &caller, &mut conn, &filter, page.after.as_deref()).await?);
-    shown.sort_by_key(OutlineView::key);
+    let shown = outlines(&app, &caller, &mut conn, &filter, after, limit).await?;
     let keys: Vec<_> = shown.iter().map(OutlineView::key).collect();
-    let mut rows: Vec<_> = keys.into_iter().zip(shown).collect();
-    rows.truncate(limit as usize);
-    let page = Page::by_name(rows, page.limit, |(key, _)| key);
+    let rows = keys.into_iter().zip(shown).collect();
+    let page = Page::by_name(rows, page.limit, |(key, _): &(String, OutlineView)| key);
     Ok(Json(StatusCode::OK, page.map(|(_, view)| view)))
+}
+
+/// Up to `limit` templates in the order of their keys, from after the key `after`: a tenant's own,
+/// and those that ship with Postrider.
+pub(super) async fn outlines(
+    app: &App,
+    caller: &Caller,
+    conn: &mut Connection,
+    filter: &TemplateFilter,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<OutlineView>, ApiError> {
+    let stored = list_templates(conn, &caller.tenant_id, filter, after, limit)
+        .await
+        .map_err(ApiError::from_store)?;
+    let mut shown: Vec<_> = stored.into_iter().map(OutlineView::of).collect();
+    shown.extend(builtins(app, caller, conn, filter, after).await?);
+    shown.sort_by_cached_key(OutlineView::key);
+    shown.truncate(limit as usize);
+    Ok(shown)
 }
 
 /// The templates that ship with Postrider, where the tenant has none of their name.

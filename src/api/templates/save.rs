@@ -29,7 +29,20 @@ pub(in crate::api) struct Sound(TemplateBody);
 impl Sound {
     /// Reads a body and tries it; everything wrong with it is told.
     pub(in crate::api) async fn read(app: &App, body: Value) -> Result<Self, ApiError> {
-        let body = TemplateBody::parse(body).map_err(ApiError::invalid)?;
+        Self::read_as(app, body, |error| error).await
+    }
+
+    /// The same, with problems named as `tell` does.
+    pub(in crate::api) async fn read_as(
+        app: &App,
+        body: Value,
+        tell: impl Fn(FieldError) -> FieldError,
+    ) -> Result<Self, ApiError> {
+        let refuse = |errors: Vec<FieldError>| {
+            let errors = errors.into_iter().take(PROBLEMS_MAX);
+            ApiError::invalid(errors.map(&tell).collect())
+        };
+        let body = TemplateBody::parse(body).map_err(refuse)?;
         let _turn = CHECKS.acquire().await;
         let tried = app.lifetime.tasks.spawn_blocking(move || {
             let issues = issues_of(&body);
@@ -41,8 +54,7 @@ impl Sound {
         if issues.is_empty() {
             return Ok(Self(body));
         }
-        let issues = issues.into_iter().take(PROBLEMS_MAX);
-        Err(ApiError::invalid(issues.map(FieldError::from).collect()))
+        Err(refuse(issues.into_iter().map(FieldError::from).collect()))
     }
 
     pub(in crate::api) fn name(&self) -> &str {

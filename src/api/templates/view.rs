@@ -27,33 +27,33 @@ pub(in crate::api) enum SourceView {
 /// A template in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TemplateOutline)]
-pub(super) struct OutlineView {
+pub(in crate::api) struct OutlineView {
     /// Of a built-in one, its name.
-    id: String,
-    name: String,
+    pub(in crate::api) id: String,
+    pub(in crate::api) name: String,
     #[schema(required)]
-    description: Option<String>,
+    pub(in crate::api) description: Option<String>,
     /// What its recipients can opt out of.
     #[schema(required)]
-    category: Option<String>,
+    pub(in crate::api) category: Option<String>,
     /// The channels it has a text for.
     #[schema(value_type = Vec<ChannelWord>)]
-    channels: Vec<Channel>,
+    pub(in crate::api) channels: Vec<Channel>,
     /// Its languages beside the default one.
-    locales: Vec<String>,
-    enabled: bool,
-    tags: Vec<String>,
+    pub(in crate::api) locales: Vec<String>,
+    pub(in crate::api) enabled: bool,
+    pub(in crate::api) tags: Vec<String>,
     /// Rises by one with every change; 0 ships with Postrider.
-    version: u32,
-    source: SourceView,
+    pub(in crate::api) version: u32,
+    pub(in crate::api) source: SourceView,
     #[schema(required)]
-    created_at: Option<Moment>,
+    pub(in crate::api) created_at: Option<Moment>,
     #[schema(required)]
-    updated_at: Option<Moment>,
+    pub(in crate::api) updated_at: Option<Moment>,
 }
 
 impl OutlineView {
-    pub(super) fn of(head: TemplateHead) -> Self {
+    pub(in crate::api) fn of(head: TemplateHead) -> Self {
         Self {
             id: head.template_id.to_string(),
             name: head.name,
@@ -70,7 +70,7 @@ impl OutlineView {
         }
     }
 
-    pub(super) fn of_builtin(template: &Template) -> Self {
+    pub(in crate::api) fn of_builtin(template: &Template) -> Self {
         let body = template.body();
         Self {
             id: body.name.clone(),
@@ -97,7 +97,7 @@ impl OutlineView {
     }
 
     /// What lists are ordered by.
-    pub(super) fn key(&self) -> String {
+    pub(in crate::api) fn key(&self) -> String {
         domain::template_key(&self.name)
     }
 }

@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    ActionFacts, Batch, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Priority, Quiet,
-    QuietMode, Telling, TraceStep, UserId,
+    ActionFacts, Batch, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Quiet, QuietMode,
+    Telling, TraceStep, UserId,
 };
 use serde_json::json;
 use store::effect::DigestJoin;
 use store::events::Event;
 
-use super::rows::Place;
+use super::rows::Told;
 
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";
@@ -78,9 +78,7 @@ pub(crate) fn digest_step(
 /// `pending` until then, so that whoever sent it can take it back.
 pub(super) fn join_quietly(
     delivery_id: DeliveryId,
-    place: Place<'_>,
-    user_id: &UserId,
-    priority: Priority,
+    told: &Told<'_>,
     delivery: &PlannedDelivery,
     now: DateTime<Utc>,
 ) -> Option<DigestJoin> {
@@ -88,18 +86,18 @@ pub(super) fn join_quietly(
     let quiet = delivery.quiet.as_ref().filter(gathers)?;
     Some(DigestJoin {
         key: DigestKey {
-            tenant_id: place.tenant_id.clone(),
-            user_id: user_id.clone(),
+            tenant_id: told.place.tenant_id.clone(),
+            user_id: told.user_id.clone(),
             rule_id: None,
             action: 0,
             batch_key: delivery.channel.as_str().to_owned(),
         },
         source_id: delivery_id.as_uuid(),
-        subject_id: place.notification_id.as_uuid(),
+        subject_id: told.place.notification_id.as_uuid(),
         digest_id: DigestId::at(now),
         closes_at: quiet.until,
         size_max: Some(QUIET_SIZE_MAX),
-        priority,
+        priority: told.priority,
         severity: None,
         telling: Telling {
             channels: Some(vec![delivery.channel]),

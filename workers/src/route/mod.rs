@@ -17,7 +17,7 @@
 
 mod gather;
 pub(crate) mod load;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod tell;
 
 use std::sync::Arc;

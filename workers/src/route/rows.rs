@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    NotificationId, PlannedDelivery, PlannedNotification, QuietMode, Status, TenantId, TraceStep,
+    DeliveryId, NotificationId, PlannedDelivery, PlannedNotification, Priority, QuietMode, Status,
+    TenantId, TraceStep, UserId,
 };
-use queue::Outcome;
+use queue::{NewJob, Outcome};
 use serde_json::Value;
 use store::Effect;
-use store::effect::{Decided, NewDelivery, NewNotification};
+use store::effect::{Decided, DigestJoin, NewDelivery, NewNotification};
 use store::events::Event;
 
 use super::gather;
@@ -73,6 +74,82 @@ pub(crate) fn with_notification(
     with_deliveries(outcome, place, planned, now)
 }
 
+/// What is the same for all deliveries of a notification.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) place: Place<'a>,
+    pub(crate) user_id: &'a UserId,
+    pub(crate) priority: Priority,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+}
+
+/// A planned delivery as rows: its own, and what makes it go on.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) delivery: NewDelivery,
+    /// `None` where nothing is left to do, or a digest does it.
+    pub(crate) job: Option<NewJob>,
+    pub(crate) join: Option<DigestJoin>,
+}
+
+impl Told<'_> {
+    pub(crate) fn rows(
+        &self,
+        id: DeliveryId,
+        position: u16,
+        planned: PlannedDelivery,
+        now: DateTime<Utc>,
+    ) -> Rows {
+        let facts = DeliveryFacts {
+            id,
+            notification_id: self.place.notification_id,
+            tenant_id: self.place.tenant_id,
+            user_id: self.user_id,
+            channel: planned.channel,
+            address: planned.address.as_deref(),
+            status: planned.status,
+            priority: self.priority,
+            expires_at: self.expires_at,
+            is_sole: false,
+        };
+        let deferred = planned
+            .quiet
+            .as_ref()
+            .filter(|quiet| quiet.mode == QuietMode::Defer);
+        let job = match (planned.status, deferred) {
+            // The plan has told of it.
+            (Status::Pending, Some(quiet)) => {
+                Some(quiet_hours::defer(&facts, quiet, STEP, now).job)
+            }
+            (Status::Queued, _) => {
+                let due = self.place.send_at.filter(|&send_at| send_at > now);
+                let render = Render { delivery_id: id };
+                Some(facts.job(queues::RENDER, &render, now).run_at(due))
+            }
+            _ => None,
+        };
+        let join = gather::join_quietly(id, self, &planned, now);
+        let delivery = NewDelivery {
+            id,
+            notification_id: self.place.notification_id,
+            tenant_id: self.place.tenant_id.clone(),
+            user_id: self.user_id.clone(),
+            channel: planned.channel,
+            status: planned.status,
+            position,
+            address: planned.address,
+            error: planned.error,
+            job_id: job.as_ref().map(|job| job.job_id.as_uuid()),
+            created_at: now,
+        };
+        Rows {
+            delivery,
+            job,
+            join,
+        }
+    }
+}
+
 /// Adds a notification's deliveries, the jobs of those that can be sent, and its trace.
 pub(crate) fn with_deliveries(
     mut outcome: Outcome<Effect>,
@@ -80,64 +157,19 @@ pub(crate) fn with_deliveries(
     planned: PlannedNotification,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
-    let delivery_count = count(&planned.deliveries);
+    let told = Told {
+        place,
+        user_id: &planned.user_id,
+        priority: planned.priority,
+        expires_at: planned.expires_at,
+    };
     for (position, delivery) in (0..).zip(planned.deliveries) {
-        let id = domain::DeliveryId::at(now);
-        let facts = DeliveryFacts {
-            id,
-            notification_id: place.notification_id,
-            tenant_id: place.tenant_id,
-            user_id: &planned.user_id,
-            channel: delivery.channel,
-            address: delivery.address.as_deref(),
-            status: delivery.status,
-            priority: planned.priority,
-            expires_at: planned.expires_at,
-            is_sole: delivery_count == 1,
-        };
-        let deferred = delivery
-            .quiet
-            .as_ref()
-            .filter(|quiet| quiet.mode == QuietMode::Defer);
-        let job = match (delivery.status, deferred) {
-            // The plan has told of it.
-            (Status::Pending, Some(quiet)) => {
-                Some(quiet_hours::defer(&facts, quiet, STEP, now).job)
-            }
-            (Status::Queued, _) => {
-                let due = place.send_at.filter(|&send_at| send_at > now);
-                let render = Render { delivery_id: id };
-                Some(facts.job(queues::RENDER, &render, now).run_at(due))
-            }
-            _ => None,
-        };
-        let joined = gather::join_quietly(
-            id,
-            place,
-            &planned.user_id,
-            planned.priority,
-            &delivery,
-            now,
-        );
-        if let Some(join) = joined {
+        let rows = told.rows(DeliveryId::at(now), position, delivery, now);
+        if let Some(join) = rows.join {
             outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
         }
-        outcome = outcome.with(Effect::DeliveryPlanned(Box::new(NewDelivery {
-            id,
-            notification_id: place.notification_id,
-            tenant_id: place.tenant_id.clone(),
-            user_id: planned.user_id.clone(),
-            channel: delivery.channel,
-            status: delivery.status,
-            position,
-            address: delivery.address,
-            error: delivery.error,
-            job_id: job.as_ref().map(|job| job.job_id.as_uuid()),
-            created_at: now,
-        })));
-        if let Some(job) = job {
-            outcome = outcome.then(job);
-        }
+        outcome = outcome.with(Effect::DeliveryPlanned(Box::new(rows.delivery)));
+        outcome.jobs.extend(rows.job);
     }
     outcome.with(traced(place.notification_id.as_uuid(), now, planned.steps))
 }

@@ -9,6 +9,7 @@ mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod stand_in;
 mod throttle;
 mod way;
 
@@ -54,6 +55,7 @@ fn uncertain_lease() -> LeaseInfo {
 
 fn to_send(channel: Channel) -> ToDeliver {
     ToDeliver {
+        understudy: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),
@@ -85,6 +87,7 @@ fn to_send(channel: Channel) -> ToDeliver {
 
 fn to_render(channel: Channel) -> ToRender {
     ToRender {
+        job_id: None,
         id: DeliveryId::at(now()),
         notification_id: NotificationId::at(now()),
         tenant_id: "default".into(),

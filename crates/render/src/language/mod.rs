@@ -14,8 +14,12 @@ mod tests;
 pub(crate) use chain::{dir, fallbacks};
 pub(crate) use filters::install;
 
+use std::sync::Arc;
+
 use chrono_tz::Tz;
 use minijinja::value::Object;
+
+use crate::work::Work;
 
 /// How the values of one field are spoken.
 #[derive(Debug, Clone)]
@@ -23,21 +27,28 @@ pub(crate) struct Speech {
     tag: String,
     /// `None` if nobody has said which, so that a time is in UTC.
     zone: Option<Tz>,
+    work: Arc<Work>,
 }
 
 impl Object for Speech {}
 
 impl Speech {
-    pub(crate) fn new(tag: &str, timezone: Option<&str>) -> Self {
+    pub(crate) fn new(tag: &str, timezone: Option<&str>, work: Arc<Work>) -> Self {
         Self {
             tag: tag.to_owned(),
             // A zone nobody knows is one of a newer registry than ours; UTC says what it is.
             zone: timezone.and_then(|name| name.parse().ok()),
+            work,
         }
     }
 
     pub(crate) fn tag(&self) -> &str {
         &self.tag
+    }
+
+    /// What is left of the work that the message may cost.
+    pub(crate) fn work(&self) -> &Work {
+        &self.work
     }
 
     pub(crate) fn dir(&self) -> &'static str {

@@ -163,7 +163,7 @@ fn a_number_is_written_as_its_language_writes_it() {
         ("en", "{{ n | number(digits=0) }}", "1,234,568"),
         ("en", "{{ text | number }}", "1,234.50"),
         ("ru", "{{ text | number(digits=3) }}", "1\u{a0}234,500"),
-        ("en", "{{ third | number }}", "0.333333"),
+        ("en", "{{ third | number }}", "0.33333333"),
         ("en", "{{ (0.1 + 0.2) | number }}", "0.3"),
         (
             "en",
@@ -197,6 +197,7 @@ fn money_is_written_with_the_signs_and_digits_of_its_currency() {
             "€1,234.50 £1,234.50",
         ),
         ("en", "{{ n | money('JPY') }}", "¥1,235"),
+        ("en", "{{ n | money(digits=1) }}", "1,234.5"),
         ("en", "{{ n | money('KWD') }}", "KWD\u{a0}1,234.500"),
         ("en", "{{ n | money('CHF') }}", "CHF\u{a0}1,234.50"),
         (

@@ -1,6 +1,8 @@
 //! Evaluates the fields of a section, borrows what is missing, and keeps within the limits.
 
+use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 use domain::{Channel, Message};
 use minijinja::{Environment, ErrorKind};
@@ -13,10 +15,14 @@ use crate::language::{Speech, dir};
 use crate::section::{DONORS, Shape};
 use crate::template::{Language, Template};
 use crate::vars::Facts;
-use crate::{Brand, RenderError, Vars};
+use crate::work::Work;
+use crate::{Brand, RenderError, Vars, engine};
 
 /// Most bytes of one message, all its parts together. Above what any provider takes.
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// Work all fields of one message may cost, in engine instructions; each has its own bound too.
+const MESSAGE_FUEL: u64 = 200_000;
 
 /// The subject of a direct send that has none, on a channel that needs one.
 const SUBJECT_FALLBACK: &str = "Notification";
@@ -66,7 +72,7 @@ pub fn literal(channel: Channel, subject: Option<&str>, content: &str) -> Messag
 /// One message in the making.
 struct Rendering<'a> {
     template: &'a Template,
-    engine: &'a Environment<'static>,
+    engine: Cow<'a, Environment<'static>>,
     chain: Vec<&'a Language>,
     facts: Facts,
     brand: &'a Brand,
@@ -77,6 +83,8 @@ struct Rendering<'a> {
     /// How far down the chain the first text was found.
     found_at: Option<usize>,
     bytes_left: usize,
+    fuel_left: u64,
+    work: Arc<Work>,
 }
 
 /// A part of a section, and the language it was found in.
@@ -98,7 +106,14 @@ impl<'a> Rendering<'a> {
     fn new(template: &'a Template, vars: &Vars<'a>) -> Self {
         Self {
             template,
-            engine: &template.engine,
+            engine: match engine::fuel_for(vars.count()) {
+                None => Cow::Borrowed(&template.engine),
+                Some(fuel) => {
+                    let mut engine = template.engine.clone();
+                    engine.set_fuel(Some(fuel));
+                    Cow::Owned(engine)
+                }
+            },
             chain: template.chain(vars.locale),
             facts: vars.to_facts(template.needs),
             brand: vars.brand,
@@ -107,6 +122,8 @@ impl<'a> Rendering<'a> {
             scope: None,
             found_at: None,
             bytes_left: MESSAGE_BYTES_MAX,
+            fuel_left: MESSAGE_FUEL,
+            work: Arc::default(),
         }
     }
 
@@ -257,7 +274,11 @@ impl<'a> Rendering<'a> {
             left: self.bytes_left,
         };
         match compiled.render_captured_to(scope, &mut output) {
-            Ok(_) => {}
+            Ok(captured) => {
+                let (burnt, _) = captured.state().fuel_levels().unwrap_or_default();
+                let left = self.fuel_left.checked_sub(burnt);
+                self.fuel_left = left.ok_or_else(|| failed(ErrorKind::OutOfFuel.into()))?;
+            }
             Err(error) if error.kind() == ErrorKind::WriteFailure => {
                 return Err(part.too_large());
             }
@@ -291,7 +312,9 @@ impl<'a> Rendering<'a> {
         match &self.scope {
             Some((of, scope)) if *of == tag => scope.clone(),
             _ => {
-                let scope = self.facts.to_scope(Speech::new(tag, self.timezone));
+                let scope =
+                    self.facts
+                        .to_scope(Speech::new(tag, self.timezone, Arc::clone(&self.work)));
                 self.scope = Some((tag, scope.clone()));
                 scope
             }

@@ -86,6 +86,8 @@ pub async fn apply_within<'a>(
     let turned = digests::turn(connection, &sorted.digests).await?;
     notifications::insert_rows(connection, &sorted.notifications).await?;
     deliveries::insert_rows(connection, &sorted.deliveries).await?;
+    let mut added = deliveries::insert_new_rows(connection, &sorted.added).await?;
+    sorted.added.retain(|row| added.remove(&row.id));
     digests::mark_told(connection, &sorted.digests.told).await?;
     let mut known = Known::planned(&sorted.notifications);
     let routed = write::routed(connection, &sorted.routed).await?;
@@ -131,6 +133,7 @@ pub async fn apply_within<'a>(
     outbox::insert_rows(connection, &sorted.outbox).await?;
 
     let statuses = notification_statuses(connection, &deliveries, &mut known).await?;
+    write::counted(connection, &sorted.added).await?;
     known.learn(write::notification_statuses(connection, &statuses).await?);
     count::write(connection, known, &sorted, &emitted, Some(&deliveries)).await?;
     let moves = deliveries.moves.iter().map(|moved| StatusMove {

@@ -57,8 +57,9 @@ pub(super) async fn write(
         .into_iter()
         .filter(|row| row.was != row.status)
         .collect();
-    let planned = sorted.deliveries.iter().map(|row| row.notification_id);
-    let mut unknown: Vec<_> = planned
+    let planned = || sorted.deliveries.iter().chain(&sorted.added);
+    let mut unknown: Vec<_> = planned()
+        .map(|row| row.notification_id)
         .chain(moved.iter().map(|row| row.notification_id))
         .filter(|id| !known.0.contains_key(id))
         .collect();
@@ -78,7 +79,7 @@ pub(super) async fn write(
             counts.notification(&facts.tenant_id, id.as_uuid(), facts.priority, side);
         }
     }
-    for row in &sorted.deliveries {
+    for row in planned() {
         if let Some(facts) = facts(row.notification_id) {
             let delivery = Counted {
                 tenant_id: &facts.tenant_id,

@@ -22,6 +22,8 @@ use crate::effect::{
 pub(super) struct Sorted<'a> {
     pub(super) notifications: Vec<&'a NewNotification>,
     pub(super) deliveries: Vec<&'a NewDelivery>,
+    /// Stand-ins, which may be there.
+    pub(super) added: Vec<&'a NewDelivery>,
     pub(super) routed: Vec<Routed<'a>>,
     pub(super) rendered: Vec<Rendered<'a>>,
     pub(super) changes: Vec<Change<'a>>,
@@ -102,6 +104,7 @@ impl<'a> Sorted<'a> {
                     });
                 }
                 Effect::DeliveryPlanned(planned) => sorted.deliveries.push(planned),
+                Effect::DeliveryAdded(added) => sorted.added.push(added),
                 Effect::DeliveryRendered {
                     id,
                     message,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::count::{self, Facts};
 use super::fold::{DeliveryRow, Rendered, Routed};
 use crate::deliveries::earliest_delivery;
-use crate::effect::InboxArrival;
+use crate::effect::{InboxArrival, NewDelivery};
 
 /// Moves direct sends that are still open to what routing decided; answers those.
 pub(super) async fn routed(
@@ -358,6 +358,36 @@ pub(super) async fn facts(
             ))
         })
         .collect()
+}
+
+/// Raises the counts of notifications that have got stand-ins. They are locked, because the
+/// deliveries that those stand in for have moved.
+pub(super) async fn counted(
+    connection: &mut PgConnection,
+    added: &[&NewDelivery],
+) -> Result<(), sqlx::Error> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut counts: BTreeMap<Uuid, i16> = BTreeMap::new();
+    for row in added {
+        *counts.entry(row.notification_id.as_uuid()).or_default() += 1;
+    }
+    let ids: Vec<_> = counts.keys().copied().collect();
+    let counts: Vec<_> = counts.into_values().collect();
+    sqlx::query!(
+        r#"
+        update notifications as notification
+        set delivery_count = notification.delivery_count + added.count
+        from unnest($1::uuid[], $2::smallint[]) as added (id, count)
+        where notification.id = added.id
+        "#,
+        &ids,
+        &counts,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Reads the statuses of all deliveries of some notifications.

@@ -2,7 +2,8 @@
 
 use domain::{AttemptStatus, Channel, DeliveryId, Status};
 use store::deliveries::list_attempts;
-use store::effect::{DeliveryMove, Effect, NewAttempt};
+use store::effect::{DeliveryMove, Effect, NewAttempt, NewDelivery};
+use store::notifications::find_notification;
 use store::traces::list_trace;
 use uuid::Uuid;
 
@@ -251,6 +252,45 @@ async fn a_direct_send_is_routed_once() {
     kit.settle(&[routed(Status::Failed)]).await;
 
     assert_eq!(kit.status(id).await, Status::Queued);
+}
+
+#[tokio::test]
+async fn a_stand_in_keeps_its_notification_open_and_comes_once_of_two_that_fail() {
+    let kit = Kit::create().await;
+    let (id, deliveries) = kit.planned("ada", &[Channel::Email, Channel::Sms]).await;
+    let stand_in = NewDelivery {
+        id: DeliveryId::of_stand_in(id, Channel::InApp, 0),
+        ..kit.delivery(id, "ada", Channel::InApp, 2)
+    };
+    let failed = |place: usize| {
+        let Effect::DeliveryMoved(moved) = kit.moved(deliveries[place], Status::Failed) else {
+            panic!("a move");
+        };
+        Effect::DeliveryMoved(DeliveryMove {
+            notification_id: Some(id),
+            is_sole: false,
+            ..moved
+        })
+    };
+    let added = || Effect::DeliveryAdded(Box::new(stand_in.clone()));
+
+    kit.settle(&[failed(0), added(), failed(1), added()]).await;
+    kit.settle(&[failed(1), added()]).await;
+
+    assert_eq!(kit.status(id).await, Status::Queued);
+    let rows = kit.deliveries(id).await;
+    let rows: Vec<_> = rows.iter().map(|row| (row.channel, row.status)).collect();
+    assert_eq!(
+        rows,
+        [
+            (Channel::Email, Status::Failed),
+            (Channel::Sms, Status::Failed),
+            (Channel::InApp, Status::Queued),
+        ]
+    );
+    let mut connection = kit.store.acquire().await.unwrap();
+    let found = find_notification(&mut connection, &"default".into(), id).await;
+    assert_eq!(found.unwrap().unwrap().delivery_count, 3);
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 //!
 //! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, digests
 //! whose notification is gone, old versions of templates and counters of rate limits that count
-//! nothing any more are removed; counts are folded into hours. Every step is a short transaction of
-//! its own under one advisory lock, so any process may run this, may die in it, and leaves the rest
-//! to the next run.
+//! nothing any more are removed; counts are folded into hours, and schedules whose chain broke begun
+//! again. Every step is a short transaction of its own under one advisory lock, so any process may
+//! run this, may die in it, and leaves the rest to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference
@@ -20,6 +20,7 @@ use store::{Store, StoreError, Tx};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use workers::Catalog;
 
 /// How often the tables are looked after.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -46,6 +47,7 @@ pub struct Keeping {
 #[derive(Debug, Clone)]
 pub struct Upkeep {
     pub store: Store,
+    pub catalog: Catalog,
     pub clock: Clock,
     pub keeping: Keeping,
     /// Nothing begins once this is cancelled.
@@ -84,6 +86,7 @@ impl Upkeep {
         self.prune_digests(now).await?;
         self.prune_versions(now).await?;
         self.prune_counters(now).await?;
+        self.mend_schedules(now).await?;
         self.fold_counts(now).await?;
         self.drop_months(now).await
     }
@@ -172,6 +175,14 @@ impl Upkeep {
             }
         }
         Ok(())
+    }
+
+    async fn mend_schedules(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let Some(mut tx) = self.step().await? else {
+            return Ok(());
+        };
+        workers::mend_schedules(&mut tx, &self.catalog, now).await?;
+        tx.commit().await
     }
 
     async fn fold_counts(&self, now: DateTime<Utc>) -> Result<(), StoreError> {

@@ -82,8 +82,9 @@ pub(crate) async fn prepare(
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let waited_since = wishes::waited_since(cx.clock.now());
-    let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
+    let latest = cx.catalog.latest();
+    let again = wishes::ask_again(cx.clock.now(), latest.consent());
+    let rows = store::prepare::load_for_render(connection, &ids, again).await?;
     let is_pinned = |row: &ToRender| row.template_version.is_some() || template(row).is_none();
     let shelf = if rows.iter().all(is_pinned) {
         cx.catalog.latest()

@@ -9,6 +9,7 @@ mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod schedule;
 mod stand_in;
 mod throttle;
 mod way;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::channels::{Channels, Outgoing, Scripted, SendError};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Channel, EventId, NotificationId, Priority, Status};
-use queue::{Ending, Job, NewJob, Outcome};
+use queue::{Ending, Job, LeaseInfo, NewJob, Outcome};
 use serde::Deserialize;
 use serde_json::json;
 use store::effect::NewNotification;
@@ -30,6 +30,10 @@ pub(super) async fn run(
     connection: &mut Connection,
     cx: &Context,
 ) -> Outcome<Effect> {
+    let lease = LeaseInfo {
+        job_id: job.job_id,
+        ..lease()
+    };
     macro_rules! run_as {
         ($kind:ident, $module:ident) => {{
             let job = $kind::deserialize(&job.payload).unwrap();
@@ -37,7 +41,7 @@ pub(super) async fn run(
                 .await
                 .unwrap()
                 .remove(0);
-            $module::run(job, loaded.as_deref(), cx, lease())
+            $module::run(job, loaded.as_deref(), cx, lease)
                 .await
                 .unwrap()
         }};

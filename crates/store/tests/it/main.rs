@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod connect;
+mod consents;
 mod digests;
 mod digests_kept;
 mod erase;

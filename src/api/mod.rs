@@ -8,6 +8,7 @@ mod body;
 mod cancel;
 mod cloud_events;
 mod compat_a;
+mod consents;
 mod dead_letters;
 pub(crate) mod error;
 mod events;
@@ -96,6 +97,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(rehearsal::routes())
         .merge(rules::routes())
         .merge(limits::routes())
+        .merge(consents::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

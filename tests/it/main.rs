@@ -19,6 +19,7 @@ mod cli;
 mod cloud_events;
 mod compat_a;
 mod config;
+mod consents;
 mod cors;
 mod crash;
 mod ctrl_c;

@@ -17,7 +17,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Message, Recipient, Status, TraceStep};
+use domain::{
+    Channel, ConsentCategories, DeliveryId, MailParts, Message, Recipient, Status, TraceStep,
+};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, Rendered, UserVars, Vars};
 use serde::{Deserialize, Serialize};
@@ -95,8 +97,9 @@ pub(crate) async fn prepare(
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let waited_since = wishes::waited_since(cx.clock.now());
-    let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
+    let latest = cx.catalog.latest();
+    let again = wishes::ask_again(cx.clock.now(), latest.consent());
+    let rows = store::prepare::load_for_render(connection, &ids, again).await?;
     let is_pinned = |row: &ToRender| row.template_version.is_some() || template(row).is_none();
     let shelf = if rows.iter().all(is_pinned) {
         cx.catalog.latest()
@@ -122,7 +125,8 @@ async fn add_readers(connection: &mut Connection, loaded: &mut [Loaded]) -> Resu
         .map(|it| (&it.row.tenant_id, &it.row.user_id))
         .collect();
     let wanted: Vec<_> = wanted.into_iter().collect();
-    let known = list_recipients(connection, &wanted).await?;
+    let unasked = ConsentCategories::none();
+    let known = list_recipients(connection, &wanted, &unasked).await?;
     let known: HashMap<_, _> = known
         .into_iter()
         .map(|known| {

@@ -46,3 +46,49 @@ pub(in crate::api) struct LimitBody {
     #[schema(nullable, default = true)]
     enabled: Option<bool>,
 }
+
+/// That a user agrees to be sent a category, or does so no longer.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "user_id": "u1", "category": "marketing", "granted": true, "source": "sign-up form",
+}))]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::ConsentSubmission` reads the real one"
+)]
+pub(in crate::api) struct ConsentBody {
+    /// A service names the user; a user may leave it out.
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    user_id: Option<String>,
+    #[schema(min_length = 1, max_length = 255)]
+    category: String,
+    /// Without one it is about every channel.
+    #[schema(nullable)]
+    channel: Option<ChannelAsked>,
+    /// `false` withdraws it.
+    granted: bool,
+    /// Where it was given, such as a form.
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    source: Option<String>,
+    #[schema(nullable, max_length = 2000)]
+    note: Option<String>,
+}
+
+/// Another state of a consent. What it is about may be repeated, and not be changed.
+#[derive(ToSchema)]
+#[schema(example = json!({"granted": false, "source": "called us"}))]
+#[allow(dead_code, reason = "only described")]
+pub(in crate::api) struct ConsentChangeBody {
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    user_id: Option<String>,
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    category: Option<String>,
+    #[schema(nullable)]
+    channel: Option<ChannelAsked>,
+    /// `false` withdraws it.
+    granted: bool,
+    #[schema(nullable, min_length = 1, max_length = 255)]
+    source: Option<String>,
+    #[schema(nullable, max_length = 2000)]
+    note: Option<String>,
+}

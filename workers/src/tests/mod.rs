@@ -2,6 +2,9 @@
 
 mod burial;
 mod deliver;
+mod digest;
+mod digest_race;
+mod digest_way;
 mod quiet_hours;
 mod render;
 mod retry;

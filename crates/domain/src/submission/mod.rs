@@ -5,6 +5,7 @@
 //! each with a pointer to its field.
 
 mod cloud_event;
+mod consent;
 mod event;
 pub(crate) mod fields;
 pub(crate) mod json;
@@ -17,6 +18,7 @@ mod user;
 
 use serde::Serialize;
 
+pub use consent::ConsentSubmission;
 pub use event::EventSubmission;
 pub use json::{check as check_json, pointer_token};
 pub use notification::NotificationSubmission;

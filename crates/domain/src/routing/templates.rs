@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub struct TemplateNames {
     by_type: HashMap<String, NamedTemplate>,
-    shared: Option<Arc<TemplateNames>>,
+    shared: Option<Arc<Self>>,
 }
 
 /// A template, as far as routing needs to know it.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::bench::{burn_down, deliver, pipeline, submit};
+use crate::bench::{burn_down, deliver, pipeline, rules, submit};
 use crate::config::Config;
 
 use super::output::{say, say_json};
@@ -17,6 +17,8 @@ pub(super) enum Command {
     Pipeline(pipeline::PipelineBenchArgs),
     /// Send mails or webhooks until the far side has them all.
     Deliver(deliver::DeliverBenchArgs),
+    /// Match events to rules on one core, and time the slowest expressions; needs no database.
+    Rules(rules::RulesBenchArgs),
 }
 
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
@@ -47,6 +49,14 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         }
         Command::Deliver(args) => {
             let figures = deliver::run(config, &args).await?;
+            if args.json {
+                say_json(&figures)?;
+            } else {
+                say(&figures.to_string())?;
+            }
+        }
+        Command::Rules(args) => {
+            let figures = rules::run(&args)?;
             if args.json {
                 say_json(&figures)?;
             } else {

@@ -65,6 +65,7 @@ impl Installation {
         config.retention.events = Some(EVENTS_KEPT.to_std().unwrap());
         let upkeep = Upkeep {
             store: store.clone(),
+            catalog: workers::Catalog::new(render::Templates::builtin().unwrap()),
             clock: clock.clone(),
             keeping: config.keeping(),
             stopping: CancellationToken::new(),
@@ -549,4 +550,33 @@ async fn versions_of_templates_stay_as_long_as_a_send_may_need_them() {
     house.come_to(start + TimeDelta::days(400) + OTHERS_KEPT * 2 + TimeDelta::hours(1));
     house.run().await;
     assert_eq!(versions().await, 1);
+}
+
+/// The last link of a chain may have died: buried, or lost with a dump of yesterday.
+#[tokio::test]
+async fn a_schedule_that_has_no_link_any_more_is_begun_again() {
+    let months = Installation::at(at("2030-01-20T00:30:00Z")).await;
+    let mut tx = months.store.begin().await.unwrap();
+    let body = serde_json::json!({"name": "nightly", "schedule": "0 3 * * *",
+                                  "timezone": "Europe/Berlin", "recipients": ["ada"]});
+    let rule = store::rules::NewRule {
+        rule_id: domain::RuleId::at(months.clock.now()),
+        name: "nightly".to_owned(),
+        enabled: true,
+        body,
+    };
+    store::rules::create_rule(&mut tx, &TenantId::default(), rule, months.clock.now())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+
+    for _ in 0..2 {
+        months.run().await;
+        let links: Vec<DateTime<Utc>> =
+            sqlx::query_scalar("select run_at from queue.jobs where kind = 'schedule'")
+                .fetch_all(months.store.pool())
+                .await
+                .unwrap();
+        assert_eq!(links, [at("2030-01-20T02:00:00Z")], "one, however often");
+    }
 }

@@ -85,7 +85,7 @@ impl Crossing<'_> {
         // Nobody who has said nothing misses anything.
         let verdict = self.recipient.map_or_else(
             || Verdict::Allowed,
-            |known| known.preferences.decide(channel, &self.matter),
+            |known| known.decide(channel, &self.matter),
         );
         match verdict {
             Verdict::Suppressed(suppression) if !self.is_test => {
@@ -180,6 +180,7 @@ fn held_back(
     steps.push(quiet.step(STEP, delivery.channel));
     match quiet.mode {
         QuietMode::Deliver => return delivery,
+        // Either can be taken back until then.
         QuietMode::Defer | QuietMode::Digest => delivery.status = Status::Pending,
         QuietMode::Drop => {
             delivery.status = Status::Suppressed;

@@ -20,6 +20,7 @@ use super::load::Client;
 use super::percentiles::Percentiles;
 use super::roles::{Role, free_address, wait_for};
 use super::sink::{DeadHost, Sink};
+use super::furnish;
 use super::stage::Stage;
 use crate::config::Config;
 
@@ -104,6 +105,7 @@ impl fmt::Display for DeliverFigures {
 pub async fn run(config: &Config, args: &DeliverBenchArgs) -> anyhow::Result<DeliverFigures> {
     ensure!(args.dead < args.hosts, "some host must live");
     let stage = Stage::set(config).await?;
+    furnish::lift_mail_limits(&stage.store).await?;
     let figures = Box::pin(measure(&stage, args)).await;
     stage.strike().await?;
     figures

@@ -2,9 +2,10 @@
 //!
 //! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, digests
 //! whose notification is gone, old versions of templates and counters of rate limits that count
-//! nothing any more are removed; counts are folded into hours, and schedules whose chain broke begun
-//! again. Every step is a short transaction of its own under one advisory lock, so any process may
-//! run this, may die in it, and leaves the rest to the next run.
+//! nothing any more are removed; schedules whose chain broke are begun again; counts are folded into
+//! hours. Every step is a short transaction of
+//! its own under one advisory lock, so any process may run this, may die in it, and leaves the rest
+//! to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference
@@ -160,6 +161,14 @@ impl Upkeep {
         Ok(())
     }
 
+    async fn mend_schedules(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let Some(mut tx) = self.step().await? else {
+            return Ok(());
+        };
+        workers::mend_schedules(&mut tx, &self.catalog, now).await?;
+        tx.commit().await
+    }
+
     /// A digest is kept until the month of its notification is dropped. Before that none is looked
     /// for: most would be there.
     async fn prune_digests(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
@@ -175,14 +184,6 @@ impl Upkeep {
             }
         }
         Ok(())
-    }
-
-    async fn mend_schedules(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let Some(mut tx) = self.step().await? else {
-            return Ok(());
-        };
-        workers::mend_schedules(&mut tx, &self.catalog, now).await?;
-        tx.commit().await
     }
 
     async fn fold_counts(&self, now: DateTime<Utc>) -> Result<(), StoreError> {

@@ -6,10 +6,12 @@ use std::path::Path;
 use domain::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::TestDatabase;
+use testkit::{TestDatabase, eventually};
 
+use crate::SOON;
 use crate::cli::{run, stdout};
 use crate::front::{ADMIN_KEY, Front, token};
+use crate::house::House;
 use crate::once::post_once;
 
 fn margin_call() -> Value {
@@ -83,6 +85,33 @@ async fn a_rule_is_made_shown_changed_and_removed_by_id_or_name() {
         .get(&format!("/v1/rules/{id}"))
         .await
         .expect_problem(404);
+}
+
+#[tokio::test]
+async fn a_rule_is_heeded_by_the_next_event_and_a_removed_one_is_not() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let rule = json!({
+        "name": "desk", "event_type": "desk.opened", "when": "event.data.size > 1",
+        "recipients": ["ada", "grace"], "channels": ["in_app"],
+    });
+    front.post("/v1/rules", rule).await.expect(201);
+    let opened = |size: u32| json!({"type": "DESK_OPENED", "payload": {"size": size}});
+
+    front.post("/v1/events", opened(1)).await.expect(202);
+    front.post("/v1/events", opened(2)).await.expect(202);
+    eventually(SOON, async || front.count("inbox").await == 2).await;
+
+    front.delete("/v1/rules/desk").await.expect_gone();
+    let plain = json!({"type": "desk.opened", "payload": {"size": 3, "user_id": "mary"}});
+    front.post("/v1/events", plain).await.expect(202);
+    // Who is named by the payload hears of it, and nobody else.
+    eventually(SOON, async || front.count("inbox").await == 3).await;
+    let of_mary = front
+        .get("/v1/notifications?user_id=mary")
+        .await
+        .expect(200);
+    assert_eq!(of_mary["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]

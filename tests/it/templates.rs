@@ -1,7 +1,9 @@
 //! Templates over the API: made, used, changed, pinned, tried, removed.
 
-use domain::Role;
+use chrono::Utc;
+use domain::{Channel, Role, TenantId};
 use serde_json::{Value, json};
+use store::templates::{NewTemplate, TemplateRef, create_template, remove_template};
 use testkit::eventually;
 
 use crate::SOON;
@@ -69,6 +71,44 @@ async fn a_template_is_used_as_soon_as_it_is_made_and_changed() {
     assert_eq!(after.expect_problem(422), ["/template"]);
     let last = front.post("/v1/templates", news("Four")).await.expect(201);
     assert_eq!((&last["version"], &last["id"]), (&json!(3), &made["id"]));
+}
+
+#[tokio::test]
+async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let text = "{{ user.locale | default('-', true) }} {{ at | datetime }} {{ n | number }}";
+    let template = json!({
+        "name": "times", "channels": {"in_app": {"title": "t", "message": text}},
+        "translations": {"ru": {"in_app": {"message": text}}},
+    });
+    front.post("/v1/templates", template).await.expect(201);
+    let ada = json!({"addresses": {}, "locale": "ru-RU", "timezone": "Europe/Moscow"});
+    front.put("/v1/users/ada", ada).await.expect(200);
+    let bob = json!({"addresses": {}, "timezone": "Europe/Moscow"});
+    front.put("/v1/users/bob", bob).await.expect(200);
+    let wish = json!({"timezone": "Asia/Tokyo"});
+    front
+        .put("/v1/users/bob/preferences", wish)
+        .await
+        .expect(200);
+
+    let mut said_to = Vec::new();
+    for user in ["ada", "bob", "carol"] {
+        let send = json!({"user_id": user, "channels": ["in_app"], "template": "times",
+                          "data": {"at": "2026-01-15T16:09:00Z", "n": 1234.5}});
+        let id = house.send(send).await;
+        said_to.push(said(&house, &id).await.replace(['\u{a0}', '\u{202f}'], " "));
+    }
+
+    assert_eq!(
+        said_to,
+        [
+            "ru-RU 15 янв. 2026 г., 19:09 1 234,5",
+            "- Jan 16, 2026, 1:09 AM 1,234.5",
+            "- Jan 15, 2026, 4:09 PM UTC 1,234.5",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -194,6 +234,44 @@ async fn a_disabled_template_is_found_by_nobody() {
         .await
         .expect(200);
     assert_eq!(shown["body"], "Ours");
+}
+
+#[tokio::test]
+async fn what_another_process_changes_is_seen_at_the_door_at_once_or_soon() {
+    let front = Front::start().await;
+    let tenant = TenantId::default();
+    let new = NewTemplate {
+        name: "news.flash".into(),
+        description: None,
+        category: None,
+        channels: vec![Channel::InApp],
+        locales: vec![],
+        tags: vec![],
+        enabled: true,
+        body: news("{{ headline }}"),
+        actor: "key:pr_x".into(),
+        at: Utc::now(),
+    };
+    let mut tx = front.store.begin().await.unwrap();
+    let made = create_template(&mut tx, &tenant, queue::uuid_at(Utc::now()), new).await;
+    made.unwrap();
+    tx.commit().await.unwrap();
+    // Nobody is refused for what this process has not heard of yet.
+    front
+        .post("/v1/notifications", flash("Rain"))
+        .await
+        .expect(202);
+
+    let mut tx = front.store.begin().await.unwrap();
+    let by = TemplateRef::parse("news.flash");
+    let removed = remove_template(&mut tx, &tenant, &by, Utc::now()).await;
+    removed.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    eventually(SOON, async || {
+        let answer = front.post("/v1/notifications", flash("Rain")).await;
+        answer.status == 422
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -72,6 +72,14 @@ impl Recipient {
         }
     }
 
+    /// The zone to show times in: as the preferences say, else as the user's row does.
+    pub fn zone_name(&self) -> Option<&str> {
+        match self.preferences.timezone {
+            Some(zone) => Some(zone.name()),
+            None => self.timezone.as_deref(),
+        }
+    }
+
     /// The language to speak: as the preferences say, else as the user's row does.
     pub fn language(&self) -> Option<&str> {
         self.preferences

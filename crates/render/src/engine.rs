@@ -18,7 +18,7 @@ const FUEL: u64 = 50_000;
 
 /// Values of a payload for which that much work is let be. One instruction can compare or search all
 /// of them, so with more there are fewer instructions.
-const VALUES_FULL_FUEL: usize = 20_000;
+const VALUES_FULL_FUEL: usize = 10_000;
 
 /// Work a field may cost whatever the payload is.
 const FUEL_MIN: u64 = 1000;
@@ -63,6 +63,10 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
+    if value.is_none() && !matches!(state.auto_escape(), AutoEscape::Json) {
+        // A word of Python's has no place in a sentence.
+        return Ok(());
+    }
     work::charge(state, value)?;
     let is_markup = matches!(state.auto_escape(), AutoEscape::Custom(_));
     if !is_markup || value.is_safe() {

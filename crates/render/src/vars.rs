@@ -94,6 +94,8 @@ pub(crate) struct Needs {
     user: bool,
     notification: bool,
     brand: bool,
+    /// Whether a text depends on who reads it: it names the user or shows a time in their zone.
+    pub(crate) reader: bool,
 }
 
 impl Needs {

@@ -57,11 +57,8 @@ pub(crate) fn finish(html: &str, frame: Frame<'_>) -> Result<String, String> {
         (true, false) => Ok(html.to_owned()),
         (true, true) => inliner().inline(html).map_err(failed),
         (false, true) => {
-            let rules: String = STYLES
-                .iter()
-                .map(|(name, style)| format!("{name}{{{style}}}"))
-                .collect();
-            let page = wrap(html, &format!("<style>{rules}</style>"), frame)?;
+            let rules = STYLES.map(|(name, style)| format!("{name}{{{style}}}"));
+            let page = wrap(html, &format!("<style>{}</style>", rules.concat()), frame)?;
             inliner().inline(&page).map_err(failed)
         }
         (false, false) => {

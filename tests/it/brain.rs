@@ -24,8 +24,9 @@ async fn told(house: &House, event: Value, users: &[&str]) -> Vec<Value> {
         eventually(SOON, async || {
             let page = house.front.get(&path).await.expect(200);
             let items = page["items"].as_array().unwrap().clone();
-            let is_over = |it: &Value| !["pending", "queued", "sending"]
-                .contains(&it["status"].as_str().unwrap());
+            let is_over = |it: &Value| {
+                !["pending", "queued", "sending"].contains(&it["status"].as_str().unwrap())
+            };
             !items.is_empty() && items.iter().all(is_over)
         })
         .await;
@@ -46,7 +47,13 @@ fn words(steps: &[Value]) -> Vec<(String, String, String)> {
     let word = |step: &Value, name: &str| step[name].as_str().unwrap().to_owned();
     steps
         .iter()
-        .map(|step| (word(step, "step"), word(step, "decision"), word(step, "reason")))
+        .map(|step| {
+            (
+                word(step, "step"),
+                word(step, "decision"),
+                word(step, "reason"),
+            )
+        })
         .collect()
 }
 
@@ -57,7 +64,10 @@ async fn the_dry_run_says_beforehand_what_the_trace_says_afterwards() {
     template(front, "margin.a", "{{ ratio }} is low.").await;
     template(front, "margin.b", "Low: {{ ratio }}.").await;
     front
-        .put("/v1/users/ada", json!({"addresses": {"email": "ada@example.com"}, "locale": "de"}))
+        .put(
+            "/v1/users/ada",
+            json!({"addresses": {"email": "ada@example.com"}, "locale": "de"}),
+        )
         .await
         .expect(201);
     front
@@ -85,7 +95,10 @@ async fn the_dry_run_says_beforehand_what_the_trace_says_afterwards() {
     let event = json!({"type": "margin.low", "severity": "critical",
                        "payload": {"user_id": "ada", "ratio": 0.8}});
 
-    let dry = front.post("/v1/rules/test", json!({"event": event})).await.expect(200);
+    let dry = front
+        .post("/v1/rules/test", json!({"event": event}))
+        .await
+        .expect(200);
     let listed = front.get("/v1/notifications?user_id=ada").await.expect(200);
     assert_eq!(listed["items"], json!([]), "a dry run writes nothing");
     let told = told(&house, event, &["ada"]).await;
@@ -94,37 +107,74 @@ async fn the_dry_run_says_beforehand_what_the_trace_says_afterwards() {
         panic!("{told:?}");
     };
     let planned = &dry["notifications"][0];
-    for name in ["template", "template_version", "variant", "category", "priority", "locale"] {
+    for name in [
+        "template",
+        "template_version",
+        "variant",
+        "category",
+        "priority",
+        "locale",
+    ] {
         assert_eq!(notification[name], planned[name], "{name}");
     }
     assert_eq!(notification["category"], "risk");
     // No number for the text message; the mail is not wanted, also not in its place.
-    let channels: Vec<_> = planned["deliveries"].as_array().unwrap().iter()
-        .map(|it| (it["channel"].as_str().unwrap(), it["status"].as_str().unwrap()))
+    let channels: Vec<_> = planned["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            (
+                it["channel"].as_str().unwrap(),
+                it["status"].as_str().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(
         channels,
-        [("sms", "failed"), ("in_app", "queued"), ("email", "suppressed")]
+        [
+            ("sms", "failed"),
+            ("in_app", "queued"),
+            ("email", "suppressed")
+        ]
     );
 
     let steps = trace(front, notification).await;
     let before = words(dry["trace"].as_array().unwrap());
     assert_eq!(words(&steps)[..before.len()], before);
-    let decisions: Vec<_> = before.iter().map(|(_, decision, _)| decision.as_str()).collect();
+    let decisions: Vec<_> = before
+        .iter()
+        .map(|(_, decision, _)| decision.as_str())
+        .collect();
     for decision in [
-        "matched", "not_matched", "recipients", "rule", "variant", "template", "channels",
-        "no_address", "fallback_unusable", "fallback", "suppressed",
+        "matched",
+        "not_matched",
+        "recipients",
+        "rule",
+        "variant",
+        "template",
+        "channels",
+        "no_address",
+        "fallback_unusable",
+        "fallback",
+        "suppressed",
     ] {
         assert!(decisions.contains(&decision), "{decision} in {decisions:?}");
     }
     let suppressed = steps.iter().find(|step| step["decision"] == "suppressed");
-    assert_eq!(suppressed.unwrap()["detail"]["row"], "/channels/email/enabled");
+    assert_eq!(
+        suppressed.unwrap()["detail"]["row"],
+        "/channels/email/enabled"
+    );
     let after: Vec<_> = words(&steps)[before.len()..]
         .iter()
         .map(|(step, decision, _)| format!("{step} {decision}"))
         .collect();
     assert_eq!(after, ["render rendered", "attempt delivered"]);
-    let rendered = steps.iter().find(|step| step["decision"] == "rendered").unwrap();
+    let rendered = steps
+        .iter()
+        .find(|step| step["decision"] == "rendered")
+        .unwrap();
     assert_eq!(rendered["detail"]["version"], 1);
     assert_eq!(rendered["detail"]["locale"], "en");
 }
@@ -153,11 +203,17 @@ async fn sides_of_a_test_are_kept_per_user_and_counted() {
     })
     .await;
 
-    let sides: BTreeSet<_> = first.iter().map(|it| it["variant"].as_str().unwrap()).collect();
+    let sides: BTreeSet<_> = first
+        .iter()
+        .map(|it| it["variant"].as_str().unwrap())
+        .collect();
     assert_eq!(sides, BTreeSet::from(["long", "short"]));
     let shorts = first.iter().filter(|it| it["variant"] == "short").count() as i64;
     for user in &names {
-        let page = front.get(&format!("/v1/notifications?user_id={user}")).await.expect(200);
+        let page = front
+            .get(&format!("/v1/notifications?user_id={user}"))
+            .await
+            .expect(200);
         let [later, earlier] = &page["items"].as_array().unwrap()[..] else {
             panic!("{page}");
         };
@@ -165,19 +221,32 @@ async fn sides_of_a_test_are_kept_per_user_and_counted() {
         assert_eq!(later["template"], later["variant"]);
     }
     let stats = front.get("/v1/stats?window=1h").await.expect(200);
-    let counted: Vec<_> = stats["variants"].as_array().unwrap().iter()
+    let counted: Vec<_> = stats["variants"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|it| {
             assert_eq!((&it["rule_id"], &it["action"]), (&made["id"], &json!(0)));
             let delivered = it["deliveries"]["delivered"].as_i64().unwrap();
-            (it["variant"].as_str().unwrap(), it["notifications"].as_i64().unwrap(), delivered)
+            (
+                it["variant"].as_str().unwrap(),
+                it["notifications"].as_i64().unwrap(),
+                delivered,
+            )
         })
         .collect();
     let longs = 40 - shorts;
     assert_eq!(
         counted,
-        [("long", 2 * longs, 2 * longs), ("short", 2 * shorts, 2 * shorts)]
+        [
+            ("long", 2 * longs, 2 * longs),
+            ("short", 2 * shorts, 2 * shorts)
+        ]
     );
-    assert_eq!(stats["deliveries"]["planned"], 80, "nothing is counted twice");
+    assert_eq!(
+        stats["deliveries"]["planned"], 80,
+        "nothing is counted twice"
+    );
 }
 
 #[tokio::test]
@@ -185,7 +254,10 @@ async fn an_audience_of_many_pages_is_told_once_each() {
     let house = House::with_outbox().await;
     let front = &house.front;
     let users: Vec<String> = (0..1203).map(|n| format!("member-{n:04}")).collect();
-    front.post("/v1/topics", json!({"name": "all"})).await.expect(201);
+    front
+        .post("/v1/topics", json!({"name": "all"}))
+        .await
+        .expect(201);
     front
         .post("/v1/topics/all/members", json!({"user_ids": users}))
         .await
@@ -211,7 +283,13 @@ async fn an_audience_of_many_pages_is_told_once_each() {
             .await
             .unwrap()
     };
-    eventually(SOON, async || count("select count(*) from inbox").await == 1204).await;
+    eventually(SOON, async || {
+        count("select count(*) from inbox").await == 1204
+    })
+    .await;
     assert_eq!(count("select count(*) from queue.jobs").await, 0);
-    assert_eq!(count("select count(distinct user_id) from inbox").await, 1204);
+    assert_eq!(
+        count("select count(distinct user_id) from inbox").await,
+        1204
+    );
 }

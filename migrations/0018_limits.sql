@@ -78,9 +78,10 @@ create unique index consents_standing_idx
     on consents (tenant_id, user_id, category, coalesce(channel, ''))
     where superseded_at is null;
 
--- The log of a user, newest first; and of a tenant.
+-- The log, newest first: of a user, of a tenant, of one of its categories.
 create index consents_user_idx on consents (tenant_id, user_id, consent_id);
 create index consents_tenant_idx on consents (tenant_id, consent_id);
+create index consents_category_idx on consents (tenant_id, category, consent_id);
 
 comment on table consents is
     'Every consent given and withdrawn. Records are added, and removed only with their user.';

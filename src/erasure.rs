@@ -34,13 +34,15 @@ impl Erasure {
         let mut after = None;
         loop {
             let mut tx = store.begin().await?;
-            let page = erase::find_page(&mut tx, &tenant_id, &user_id, after, until).await?;
+            let mut page = erase::find_page(&mut tx, &tenant_id, &user_id, after, until).await?;
             discard_jobs(&mut tx, &page).await?;
-            erase::blank(&mut tx, &page, now).await?;
             let is_last = (page.notifications.len() as i64) < erase::PAGE_ROWS;
+            let had_digests =
+                is_last && forget_digests(&mut tx, &tenant_id, &user_id, &mut page).await?;
+            erase::blank(&mut tx, &page, now).await?;
             if is_last {
                 let was_known = erase::forget(&mut tx, &tenant_id, &user_id).await?;
-                let was_told = after.is_some() || !page.notifications.is_empty();
+                let was_told = after.is_some() || !page.notifications.is_empty() || had_digests;
                 if was_known || was_told {
                     audit::record(&mut tx, &[audit]).await?;
                 }
@@ -51,6 +53,24 @@ impl Erasure {
             tx.commit().await?;
         }
     }
+}
+
+/// Deletes the person's digests, and dead letters about them. Answers whether there were any.
+async fn forget_digests(
+    connection: &mut Connection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    page: &mut ErasedPage,
+) -> Result<bool, StoreError> {
+    let digests = erase::forget_digests(connection, tenant_id, user_id, page).await?;
+    let ids: Vec<_> = digests.iter().map(ToString::to_string).collect();
+    queue::discard::dead(connection, "digest_id", &ids)
+        .await
+        .map_err(|source| StoreError::Database {
+            operation: "discard the jobs of a user",
+            source,
+        })?;
+    Ok(!digests.is_empty())
 }
 
 /// Takes the jobs of a page away: those that wait, and those that died and quote an error.

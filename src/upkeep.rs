@@ -1,9 +1,11 @@
 //! Upkeep: what the tables need from time to time, done by one process at a time.
 //!
-//! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, old
-//! versions of templates and counters of rate limits that count nothing any more are removed; counts
-//! are folded into hours. Every step is a short transaction of its own under one advisory lock, so any
-//! process may run this, may die in it, and leaves the rest to the next run.
+//! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, digests
+//! whose notification is gone, old versions of templates and counters of rate limits that count
+//! nothing any more are removed; schedules whose chain broke are begun again; counts are folded into
+//! hours. Every step is a short transaction of
+//! its own under one advisory lock, so any process may run this, may die in it, and leaves the rest
+//! to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference
@@ -19,9 +21,13 @@ use store::{Store, StoreError, Tx};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use workers::Catalog;
 
 /// How often the tables are looked after.
 const INTERVAL: Duration = Duration::from_hours(1);
+
+/// The longest month.
+const MONTH: TimeDelta = TimeDelta::days(31);
 
 /// For how long things are kept.
 #[derive(Debug, Clone)]
@@ -42,6 +48,7 @@ pub struct Keeping {
 #[derive(Debug, Clone)]
 pub struct Upkeep {
     pub store: Store,
+    pub catalog: Catalog,
     pub clock: Clock,
     pub keeping: Keeping,
     /// Nothing begins once this is cancelled.
@@ -77,8 +84,10 @@ impl Upkeep {
         self.prune_keys(now).await?;
         self.prune_feeds(now).await?;
         self.prune_replays(now).await?;
+        self.prune_digests(now).await?;
         self.prune_versions(now).await?;
         self.prune_counters(now).await?;
+        self.mend_schedules(now).await?;
         self.fold_counts(now).await?;
         self.drop_months(now).await
     }
@@ -144,6 +153,31 @@ impl Upkeep {
         while let Some(mut tx) = self.step().await? {
             let cutoff = now - self.keeping.versions;
             let pruned = store::templates::prune_versions(&mut tx, cutoff).await?;
+            tx.commit().await?;
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn mend_schedules(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let Some(mut tx) = self.step().await? else {
+            return Ok(());
+        };
+        workers::mend_schedules(&mut tx, &self.catalog, now).await?;
+        tx.commit().await
+    }
+
+    /// A digest is kept until the month of its notification is dropped. Before that none is looked
+    /// for: most would be there.
+    async fn prune_digests(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let notifications = |kept: &&Kept| kept.table == "notifications";
+        let Some(kept) = self.keeping.months.iter().find(notifications) else {
+            return Ok(());
+        };
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::digests::prune(&mut tx, now - kept.age - MONTH).await?;
             tx.commit().await?;
             if pruned == 0 {
                 break;

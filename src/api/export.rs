@@ -14,6 +14,7 @@ use domain::{DeliveryId, EventId, Message, NotificationId, Preferences, TenantId
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::{Value, json};
+use store::consents::list_consents;
 use store::deliveries::{Attempt, list_attempts, list_deliveries};
 use store::events::{Event, list_events_by_id};
 use store::history::{self, HistoryFilter};
@@ -27,6 +28,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::consents::ConsentView;
 use super::error::ApiError;
 use super::openapi::people::PreferencesBody;
 use super::path::UserPath;
@@ -37,6 +39,9 @@ use crate::app::App;
 
 /// Notifications read at once: with contents they can be large.
 const PAGE_ROWS: usize = 200;
+
+/// Records of consents shown, as many as topics.
+const CONSENTS_MAX: i64 = 1001;
 
 /// The routes of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -55,6 +60,8 @@ struct Held {
     preferences: Option<Preferences>,
     /// By name; at most 1 001.
     topics: Vec<String>,
+    /// What they agreed to and withdrew, newest first; at most 1 001.
+    consents: Vec<ConsentView>,
     /// Of the in-app feed: the last number and how many are unread.
     feed: FeedHeld,
     /// All of them, newest first.
@@ -175,9 +182,19 @@ impl Export {
         let user = find_user(&mut conn, tenant_id, &user_id).await?;
         let preferences = find_preferences(&mut conn, tenant_id, &user_id).await?;
         let topics = list_topics_of(&mut conn, tenant_id, &user_id).await?;
+        let consents = list_consents(
+            &mut conn,
+            tenant_id,
+            Some(&user_id),
+            None,
+            None,
+            CONSENTS_MAX,
+        )
+        .await?;
         let head = store::inbox::head(&mut conn, tenant_id, &user_id).await?;
         let first = history::list(&mut conn, tenant_id, &self.filter, None, 1).await?;
-        let is_known = user.is_some() || preferences.is_some() || !topics.is_empty();
+        let has_said = preferences.is_some() || !consents.is_empty();
+        let is_known = user.is_some() || has_said || !topics.is_empty();
         if !is_known && first.items.is_empty() {
             return Ok(None);
         }
@@ -187,6 +204,7 @@ impl Export {
             user: user.map(UserView::of),
             preferences,
             topics,
+            consents: consents.into_iter().map(ConsentView::of).collect(),
             feed: FeedHeld {
                 seq: head.seq,
                 unread: head.unread,

@@ -8,6 +8,7 @@ mod body;
 mod cancel;
 mod cloud_events;
 mod compat_a;
+mod consents;
 mod dead_letters;
 pub(crate) mod error;
 mod events;
@@ -18,6 +19,7 @@ mod json;
 pub(crate) mod jwks;
 pub(crate) mod key_use;
 mod keys;
+mod limits;
 mod marks;
 mod notifications;
 mod once;
@@ -29,6 +31,7 @@ mod preferences;
 pub(crate) mod query;
 mod queues;
 mod quiet_hours;
+pub(crate) mod rehearsal;
 mod replays;
 mod roles;
 mod rules;
@@ -91,7 +94,10 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(users::routes())
         .merge(export::routes())
         .merge(topics::routes())
+        .merge(rehearsal::routes())
         .merge(rules::routes())
+        .merge(limits::routes())
+        .merge(consents::routes())
         .merge(templates::routes())
         .merge(stats::routes())
         .merge(compat_a::routes())

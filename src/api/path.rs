@@ -43,6 +43,18 @@ impl FromRequestParts<App> for TopicPath {
     }
 }
 
+/// The limit that `{id}` names, by its id or its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LimitPath(pub(super) String);
+
+impl FromRequestParts<App> for LimitPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        name(parts, app, "id").await.map(Self)
+    }
+}
+
 /// The template that `{id}` names, by its id or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TemplatePath(pub(super) TemplateRef);

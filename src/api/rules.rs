@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
+use chrono::{DateTime, Utc};
 use domain::{RuleId, RuleSubmission};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -112,6 +113,7 @@ async fn create(
         .await
         .map_err(ApiError::from_store)?;
     let rule = done(saved)?;
+    start(&caller, &mut work, said, &rule, now).await?;
     note(&app, &caller, &mut work, "rule.created", &rule).await?;
     work.answer(&app, StatusCode::CREATED, &RuleView::of(rule))
         .await
@@ -165,6 +167,7 @@ async fn replace(
         .map_err(ApiError::from_store)?
         .ok_or_else(unknown)?;
     let rule = done(saved)?;
+    start(&caller, &mut tx, said, &rule, now).await?;
     note(&app, &caller, &mut tx, "rule.replaced", &rule).await?;
     tx.commit().await.map_err(ApiError::from_store)?;
     Ok(Json(StatusCode::OK, RuleView::of(rule)))
@@ -213,6 +216,20 @@ fn done(saved: Saved) -> Result<StoredRule, ApiError> {
             "the tenant has as many rules as it may have",
         )),
     }
+}
+
+/// Plans when the rule fires, if it has a schedule.
+async fn start(
+    caller: &Caller,
+    tx: &mut Tx,
+    said: RuleSubmission,
+    stored: &StoredRule,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let rule = said.into_rule(stored.rule_id, stored.version);
+    workers::start_schedules(tx, [(&caller.tenant_id, &rule)], now)
+        .await
+        .map_err(ApiError::from_store)
 }
 
 async fn note(

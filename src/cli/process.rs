@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use domain::{Role, TenantId};
+use domain::{ConsentCategories, Role, TenantId};
 use prometheus::Registry;
 use queue::{Bell, Clock, Database, Listener};
 use render::Templates;
@@ -42,6 +42,7 @@ impl Process {
     pub(super) async fn open(config: Config, lifetime: Lifetime) -> anyhow::Result<Self> {
         let store = connect(&config, CONNECT_TIMEOUT).await?;
         let templates = Templates::builtin().context("could not read the built-in templates")?;
+        let consent = ConsentCategories::new(config.consent.categories.iter().cloned());
         Ok(Self {
             database: database(&config)?,
             config,
@@ -50,7 +51,7 @@ impl Process {
             registry: registry()?,
             bell: Bell::new(),
             listener: Listener::new(),
-            catalog: Catalog::new(templates),
+            catalog: Catalog::new(templates).asking(consent),
             lifetime,
         })
     }
@@ -83,6 +84,7 @@ impl Process {
             clock,
             bell,
             listener,
+            catalog,
             lifetime,
             ..
         } = self;
@@ -95,6 +97,7 @@ impl Process {
             .spawn(listener.run(database, closing.clone()));
         let upkeep = Upkeep {
             store: store.clone(),
+            catalog,
             clock,
             keeping: config.keeping(),
             stopping: lifetime.stopping.clone(),

@@ -12,6 +12,9 @@ use super::{Config, Secret};
 /// What the stages before it leave of the longest time a send may take.
 const SMTP_TIMEOUT_MAX: Duration = Duration::from_secs(11);
 
+/// Categories that consent is asked for: each is looked up with every user that is told something.
+const CONSENT_CATEGORIES_MAX: usize = 100;
+
 /// Longest time that keys are kept: each is a row.
 const WINDOW_MAX: Duration = Duration::from_hours(366 * 24);
 
@@ -57,6 +60,7 @@ impl Config {
         self.check_edge(&mut wrong);
         self.check_retention(&mut wrong);
         self.check_brand(&mut wrong);
+        self.check_consent(&mut wrong);
         wrong
     }
 
@@ -96,6 +100,21 @@ impl Config {
         zeros
             .map(|(path, _)| (path, "must be at least 1".to_owned()))
             .collect()
+    }
+
+    fn check_consent(&self, wrong: &mut Vec<Wrong>) {
+        let categories = &self.consent.categories;
+        if categories.len() > CONSENT_CATEGORIES_MAX {
+            let problem = format!("must have at most {CONSENT_CATEGORIES_MAX} names");
+            wrong.push(("consent.categories", problem));
+        }
+        let is_name = |name: &String| {
+            !name.contains('\0') && (1..=domain::NAME_CHARS_MAX).contains(&name.chars().count())
+        };
+        if !categories.iter().all(is_name) {
+            let problem = "must be names of 1 to 255 characters".to_owned();
+            wrong.push(("consent.categories", problem));
+        }
     }
 
     fn check_words(&self, wrong: &mut Vec<Wrong>) {

@@ -109,6 +109,14 @@ section! {
 }
 
 section! {
+    /// What must be agreed to.
+    pub struct ConsentConfig {
+        /// Categories that are sent only to who has given consent; an empty list asks for none.
+        pub categories: Vec<String> = vec!["marketing".to_owned()],
+    }
+}
+
+section! {
     /// How long things are kept. Most lie in tables by month, of which a month is dropped once its
     /// last day is older than this, and no open job or dead letter leads into it.
     pub struct RetentionConfig {
@@ -200,6 +208,7 @@ section! {
         pub intake: IntakeConfig = IntakeConfig::default(),
         pub live: LiveConfig = LiveConfig::default(),
         pub inbox: InboxConfig = InboxConfig::default(),
+        pub consent: ConsentConfig = ConsentConfig::default(),
         pub retention: RetentionConfig = RetentionConfig::default(),
         pub work: WorkConfig = WorkConfig::default(),
         pub brand: BrandConfig = BrandConfig::default(),

@@ -66,6 +66,9 @@ async fn told(house: &House) {
         .await
         .expect(200);
 
+    let consent = json!({"user_id": "ada", "category": "news", "granted": true, "note": MARK});
+    front.post("/v1/consents", consent).await.expect(201);
+
     let event = json!({"type": "ORDER_FILLED",
                        "payload": {"user_id": "ada", "symbol": MARK, "quantity": 3}});
     front.post("/v1/events", event).await.expect(202);
@@ -152,8 +155,8 @@ async fn an_erased_user_is_found_nowhere_and_the_counts_stay() {
     front.get("/v1/users/ada").await.expect_problem(404);
     let export = front.get("/v1/users/ada/export").await.expect(200);
     assert_eq!(
-        (&export["user"], &export["topics"]),
-        (&Value::Null, &json!([]))
+        (&export["user"], &export["topics"], &export["consents"]),
+        (&Value::Null, &json!([]), &json!([]))
     );
     let unread = front
         .get_as(&token("ada"), "/v1/notifications/unread-count")
@@ -253,6 +256,7 @@ async fn an_export_holds_everything_and_spans_pages() {
         format!("@{MARK}")
     );
     assert_eq!(export["topics"], json!(["news"]));
+    assert_eq!(export["consents"][0]["note"], MARK);
     assert_eq!(export["feed"]["seq"], 2);
     let held = export["notifications"].as_array().unwrap();
     assert_eq!(held.len(), 454);

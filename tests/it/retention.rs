@@ -12,6 +12,7 @@ use queue::Clock;
 use serde_json::json;
 use store::effect::{Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored};
 use store::events::NewEvent;
+use store::templates::{NewTemplate, TemplateRef, create_template, replace_template};
 use store::{Store, StoreOptions};
 use testkit::TestDatabase;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,7 @@ impl Installation {
         config.retention.events = Some(EVENTS_KEPT.to_std().unwrap());
         let upkeep = Upkeep {
             store: store.clone(),
+            catalog: workers::Catalog::new(render::Templates::builtin().unwrap()),
             clock: clock.clone(),
             keeping: config.keeping(),
             stopping: CancellationToken::new(),
@@ -499,4 +501,82 @@ async fn what_has_a_day_of_its_own_goes_on_that_day() {
         count("replays where state in ('running', 'failed')").await,
         2
     );
+}
+
+#[tokio::test]
+async fn versions_of_templates_stay_as_long_as_a_send_may_need_them() {
+    let start = at("2026-01-10T00:00:00Z");
+    let house = Installation::at(start).await;
+    let write = async |text: &str, is_first: bool| {
+        let mut tx = house.store.begin().await.unwrap();
+        let tenant = TenantId::default();
+        let new = NewTemplate {
+            name: "news".into(),
+            description: None,
+            category: None,
+            channels: vec![Channel::Sms],
+            locales: vec![],
+            tags: vec![],
+            enabled: true,
+            body: json!({"name": "news", "channels": {"sms": {"body": text}}}),
+            actor: "key:pr_x".into(),
+            at: house.clock.now(),
+        };
+        if is_first {
+            let made = create_template(&mut tx, &tenant, Uuid::now_v7(), new).await;
+            made.unwrap();
+        } else {
+            let by = TemplateRef::parse("news");
+            let stored = replace_template(&mut tx, &tenant, &by, new).await;
+            stored.unwrap().unwrap();
+        }
+        tx.commit().await.unwrap();
+    };
+    let versions = async || {
+        let count = sqlx::query_scalar("select count(*) from template_versions");
+        let count: i64 = count.fetch_one(house.store.pool()).await.unwrap();
+        count
+    };
+    write("one", true).await;
+    house.come_to(start + TimeDelta::days(400));
+    house.run().await;
+    assert_eq!(versions().await, 1);
+    write("two", false).await;
+
+    // The first version may be pinned by a send that was accepted just before the second.
+    house.come_to(start + TimeDelta::days(400) + OTHERS_KEPT * 2 - TimeDelta::hours(1));
+    house.run().await;
+    assert_eq!(versions().await, 2);
+    house.come_to(start + TimeDelta::days(400) + OTHERS_KEPT * 2 + TimeDelta::hours(1));
+    house.run().await;
+    assert_eq!(versions().await, 1);
+}
+
+/// The last link of a chain may have died: buried, or lost with a dump of yesterday.
+#[tokio::test]
+async fn a_schedule_that_has_no_link_any_more_is_begun_again() {
+    let months = Installation::at(at("2030-01-20T00:30:00Z")).await;
+    let mut tx = months.store.begin().await.unwrap();
+    let body = serde_json::json!({"name": "nightly", "schedule": "0 3 * * *",
+                                  "timezone": "Europe/Berlin", "recipients": ["ada"]});
+    let rule = store::rules::NewRule {
+        rule_id: domain::RuleId::at(months.clock.now()),
+        name: "nightly".to_owned(),
+        enabled: true,
+        body,
+    };
+    store::rules::create_rule(&mut tx, &TenantId::default(), rule, months.clock.now())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+
+    for _ in 0..2 {
+        months.run().await;
+        let links: Vec<DateTime<Utc>> =
+            sqlx::query_scalar("select run_at from queue.jobs where kind = 'schedule'")
+                .fetch_all(months.store.pool())
+                .await
+                .unwrap();
+        assert_eq!(links, [at("2030-01-20T02:00:00Z")], "one, however often");
+    }
 }

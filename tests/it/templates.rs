@@ -72,6 +72,44 @@ async fn a_template_is_used_as_soon_as_it_is_made_and_changed() {
 }
 
 #[tokio::test]
+async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let text = "{{ user.locale | default('-') }} {{ at | datetime }} {{ n | number }}";
+    let template = json!({
+        "name": "times", "channels": {"in_app": {"title": "t", "message": text}},
+        "translations": {"ru": {"in_app": {"message": text}}},
+    });
+    front.post("/v1/templates", template).await.expect(201);
+    let ada = json!({"addresses": {}, "locale": "ru-RU", "timezone": "Europe/Moscow"});
+    front.put("/v1/users/ada", ada).await.expect(200);
+    let bob = json!({"addresses": {}, "timezone": "Europe/Moscow"});
+    front.put("/v1/users/bob", bob).await.expect(200);
+    let wish = json!({"timezone": "Asia/Tokyo"});
+    front
+        .put("/v1/users/bob/preferences", wish)
+        .await
+        .expect(200);
+
+    let mut said_to = Vec::new();
+    for user in ["ada", "bob", "carol"] {
+        let send = json!({"user_id": user, "channels": ["in_app"], "template": "times",
+                          "data": {"at": "2026-01-15T16:09:00Z", "n": 1234.5}});
+        let id = house.send(send).await;
+        said_to.push(said(&house, &id).await.replace(['\u{a0}', '\u{202f}'], " "));
+    }
+
+    assert_eq!(
+        said_to,
+        [
+            "ru-RU 15 янв. 2026 г., 19:09 1 234,5",
+            "none Jan 16, 2026, 1:09 AM 1,234.5",
+            "none Jan 15, 2026, 4:09 PM UTC 1,234.5",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_is_planned_is_told_in_the_version_of_then_even_if_the_template_is_removed() {
     let house = House::with_outbox().await;
     let front = &house.front;

@@ -6,6 +6,8 @@ use domain::{DeliveryId, ReplayState, Status, TraceStep};
 use queue::control::{self, Cancelled};
 use queue::{Job, JobId};
 use serde_json::Value;
+use store::digests::Held;
+use store::effect::DeliveryMove;
 use store::settlement::apply;
 use store::{Connection, Effect, StoreError};
 
@@ -64,8 +66,13 @@ async fn effects_of(
         }
         Some(Subject::Event(event_id)) => unrouted(Route::Event { event_id }),
         Some(Subject::Digest(id)) => {
+            // The digest is locked before its deliveries, as in a settlement.
             store::digests::cancel_digest(connection, id, at).await?;
-            Ok(untold(id, step(kind), at))
+            let found = store::digests::list_to_tell(connection, &[id]).await?;
+            let held = found.into_iter().flat_map(|it| it.held);
+            let mut effects: Vec<_> = held.map(|held| unheld(&held, at)).collect();
+            effects.extend(untold(id, step(kind), at));
+            Ok(effects)
         }
         Some(Subject::Replay(replay_id)) => Ok(vec![Effect::ReplayEnded {
             replay_id,
@@ -78,6 +85,20 @@ async fn effects_of(
 
 fn step(kind: &str) -> TraceStep {
     TraceStep::new(kind, "cancelled", "an operator cancelled the job")
+}
+
+/// The end of a delivery that quiet hours held back for a digest.
+fn unheld(held: &Held, at: DateTime<Utc>) -> Effect {
+    Effect::DeliveryMoved(DeliveryMove {
+        id: held.delivery_id,
+        notification_id: Some(held.notification_id),
+        status: Status::Cancelled,
+        provider: None,
+        error: Some("an operator cancelled the digest that was to tell it".to_owned()),
+        job_id: None,
+        at,
+        is_sole: held.is_sole,
+    })
 }
 
 /// Nothing for a delivery whose row is gone.

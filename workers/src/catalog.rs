@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{LimitBook, NamedTemplate, RuleBook, TemplateNames, TenantId};
+use domain::{
+    ConsentCategories, LimitBook, NamedTemplate, RuleBook, SharedRule, TemplateNames, TenantId,
+};
 use render::Templates;
 use store::limits::list_all_limits;
 use store::revisions::{Revisions, read_revisions};
@@ -29,6 +31,8 @@ pub struct Shelf {
     limits: HashMap<TenantId, Arc<LimitBook>>,
     /// What holds for the others.
     default_limits: Arc<LimitBook>,
+    /// What is sent only to who has agreed, as this process is told.
+    consent: ConsentCategories,
     /// Those that ship with the binary, which every tenant has.
     builtin: Arc<Templates>,
     shared_names: Arc<TemplateNames>,
@@ -56,6 +60,7 @@ impl Catalog {
             names: HashMap::new(),
             limits: HashMap::new(),
             default_limits: Arc::default(),
+            consent: ConsentCategories::default(),
             builtin: Arc::new(builtin),
         };
         Self {
@@ -63,6 +68,15 @@ impl Catalog {
             compiled: Arc::default(),
             looked_at: Arc::default(),
         }
+    }
+
+    /// Says what is sent only to who has agreed.
+    #[must_use]
+    pub fn asking(self, consent: ConsentCategories) -> Self {
+        let mut shelf = Shelf::clone(&self.latest());
+        shelf.consent = consent;
+        *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
+        self
     }
 
     /// The snapshot at the revisions of the database.
@@ -122,6 +136,15 @@ impl Catalog {
                 .is_ok()
     }
 
+    /// Keeps a tenant's rules that no database has.
+    #[cfg(test)]
+    pub(crate) fn keep_rules(&self, tenant: TenantId, book: RuleBook) {
+        let mut kept = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = Shelf::clone(&kept);
+        shelf.rules.insert(tenant, Arc::new(book));
+        *kept = Arc::new(shelf);
+    }
+
     /// The last snapshot, without a look at the database.
     pub fn latest(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
@@ -155,6 +178,11 @@ impl Shelf {
         Arc::clone(self.names.get(tenant).unwrap_or(&self.shared_names))
     }
 
+    /// What is sent only to who has agreed.
+    pub(crate) fn consent(&self) -> &ConsentCategories {
+        &self.consent
+    }
+
     /// A tenant's rate limits.
     pub(crate) fn limits(&self, tenant: &TenantId) -> &LimitBook {
         self.limits.get(tenant).unwrap_or(&self.default_limits)
@@ -165,9 +193,23 @@ impl Shelf {
         self.revisions.is_some_and(|known| known.limits == revision)
     }
 
+    /// The same with other rules for a tenant: those of a file that is not applied yet.
+    #[must_use]
+    pub fn trying(&self, tenant: TenantId, rules: RuleBook) -> Self {
+        let mut shelf = self.clone();
+        shelf.rules.insert(tenant, Arc::new(rules));
+        shelf
+    }
+
     /// A tenant's rules; `None` where there are none.
     pub fn rules(&self, tenant: &TenantId) -> Option<&Arc<RuleBook>> {
         self.rules.get(tenant)
+    }
+
+    /// All rules, with their tenants.
+    pub(crate) fn all_rules(&self) -> impl Iterator<Item = (&TenantId, &SharedRule)> {
+        let books = self.rules.iter();
+        books.flat_map(|(tenant, book)| book.rules().map(move |rule| (tenant, rule)))
     }
 
     /// Whether it was read after `other`, in any part.

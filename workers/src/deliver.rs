@@ -74,8 +74,9 @@ pub(crate) async fn prepare(
     jobs: &[Deliver],
 ) -> Result<Vec<Option<Arc<ToDeliver>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let waited_since = wishes::waited_since(cx.clock.now());
-    let rows = store::prepare::load_for_deliver(connection, &ids, Some(waited_since)).await?;
+    let shelf = cx.catalog.latest();
+    let again = wishes::ask_again(cx.clock.now(), shelf.consent());
+    let rows = store::prepare::load_for_deliver(connection, &ids, Some(again)).await?;
     Ok(lined_up(&ids, rows, |row| row.id))
 }
 

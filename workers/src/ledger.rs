@@ -35,19 +35,7 @@ impl Effects for Ledger {
     }
 
     fn follow_ups(&self, applied: &Applied) -> Vec<NewJob> {
-        if applied.opened.is_empty() && applied.closed.is_empty() {
-            return Vec::new();
-        }
-        let now = self.clock.now();
-        let opened = applied
-            .opened
-            .iter()
-            .map(|turn| batch_flush::job(turn, now));
-        let closed = applied
-            .closed
-            .iter()
-            .map(|turn| route::tell::job(turn, now));
-        opened.chain(closed).collect()
+        follow_ups(applied, self.clock.now())
     }
 
     fn committed(&self, applied: Applied) {
@@ -66,6 +54,19 @@ impl Effects for Ledger {
         let at: DateTime<Utc> = self.clock.now();
         burial::on_bury(&lease.kind, &lease.payload, error, at)
     }
+}
+
+/// Whoever opened a digest plans its end, and whoever closed it its telling.
+pub(crate) fn follow_ups(applied: &Applied, now: DateTime<Utc>) -> Vec<NewJob> {
+    let flush = applied
+        .opened
+        .iter()
+        .map(|turn| batch_flush::job(turn, now));
+    let tell = applied
+        .closed
+        .iter()
+        .map(|turn| route::tell::job(turn, now));
+    flush.chain(tell).collect()
 }
 
 /// One line for each turn in a delivery's life, once it is committed: ids and words, no more.

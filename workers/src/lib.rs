@@ -41,6 +41,7 @@ mod retry;
 mod route;
 mod rulebooks;
 mod runtime;
+mod schedule;
 mod stand_in;
 mod subject;
 #[cfg(test)]
@@ -68,5 +69,6 @@ pub use replay::{Replay, ReplayError};
 pub use retry::Retry;
 pub use route::Route;
 pub use runtime::{Parts, Running, start, start_noop};
+pub use schedule::{Schedule, mend_schedules, start_schedules};
 pub use subject::Subject;
 pub use withdraw::{Withdrawn, withdraw};

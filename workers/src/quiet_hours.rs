@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::deliveries::list_waiting_jobs;
 use store::effect::DeliveryMove;
-use store::prepare::ToDeliver;
+use store::prepare::{AskAgain, ToDeliver};
 use store::{Connection, Effect, StoreError};
 
 use crate::context::Context;
@@ -86,8 +86,13 @@ pub(crate) async fn prepare(
     jobs: &[QuietHours],
 ) -> Result<Vec<Option<Arc<ToDeliver>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let now = cx.clock.now();
-    let rows = store::prepare::load_for_deliver(connection, &ids, Some(now)).await?;
+    let shelf = cx.catalog.latest();
+    // All of it has waited, however short the quiet hours were.
+    let again = AskAgain {
+        waited_since: cx.clock.now(),
+        asked: shelf.consent(),
+    };
+    let rows = store::prepare::load_for_deliver(connection, &ids, Some(again)).await?;
     Ok(lined_up(&ids, rows, |row| row.id))
 }
 

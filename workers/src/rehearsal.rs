@@ -12,7 +12,7 @@ use domain::{
 use store::events::Event;
 use store::{Connection, StoreError};
 
-use crate::catalog::Catalog;
+use crate::catalog::Shelf;
 use crate::route::{self, Heard, Source, load};
 
 /// Decisions that one rehearsal tells. Those of a large audience are alike.
@@ -58,15 +58,14 @@ pub struct RehearsedDelivery {
     pub error: Option<String>,
 }
 
-/// Decides about `event` as it would be decided at `at`.
+/// Decides about `event` as it would be decided at `at`, by the rules and templates of `shelf`.
 pub async fn rehearse(
     connection: &mut Connection,
-    catalog: &Catalog,
+    shelf: &Shelf,
     tenant_id: &TenantId,
     event: EventSubmission,
     at: DateTime<Utc>,
 ) -> Result<Rehearsal, StoreError> {
-    let shelf = catalog.current(connection).await?;
     let id = EventId::at(at);
     let event = Event {
         id,
@@ -78,7 +77,7 @@ pub async fn rehearse(
         severity: event.severity,
         payload: event.payload,
     };
-    let source = load::load_one(connection, &shelf, event, at).await?;
+    let source = load::load_one(connection, shelf, event, at).await?;
     let Source::Event {
         event,
         heard,

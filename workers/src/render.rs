@@ -13,16 +13,18 @@
 //! What has waited, for its `send_at` or otherwise, is held against the user's [`wishes`] once more.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Message, Status, TraceStep};
+use domain::{Channel, DeliveryId, MailParts, Message, Recipient, Status, TraceStep};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, Rendered, UserVars, Vars};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::effect::DeliveryMove;
 use store::prepare::ToRender;
+use store::recipients::list_recipients;
 use store::templates::VersionRef;
 use store::{Connection, Effect, StoreError};
 
@@ -54,6 +56,8 @@ pub(crate) struct Loaded {
     row: ToRender,
     /// `None` for a direct send that brings its own words.
     text: Option<Text>,
+    /// Who reads it, if the template asks and something is known of them.
+    reader: Option<Recipient>,
 }
 
 impl Loaded {
@@ -64,7 +68,16 @@ impl Loaded {
                 name: name.to_owned(),
             }),
         });
-        Self { row, text }
+        Self {
+            row,
+            text,
+            reader: None,
+        }
+    }
+
+    /// Whether the template depends on who reads it.
+    fn needs_reader(&self) -> bool {
+        matches!(&self.text, Some(Ok(template)) if template.needs_reader())
     }
 }
 
@@ -82,8 +95,9 @@ pub(crate) async fn prepare(
     jobs: &[Render],
 ) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
     let ids: Vec<_> = jobs.iter().map(|job| job.delivery_id).collect();
-    let waited_since = wishes::waited_since(cx.clock.now());
-    let rows = store::prepare::load_for_render(connection, &ids, waited_since).await?;
+    let latest = cx.catalog.latest();
+    let again = wishes::ask_again(cx.clock.now(), latest.consent());
+    let rows = store::prepare::load_for_render(connection, &ids, again).await?;
     let is_pinned = |row: &ToRender| row.template_version.is_some() || template(row).is_none();
     let shelf = if rows.iter().all(is_pinned) {
         cx.catalog.latest()
@@ -96,8 +110,34 @@ pub(crate) async fn prepare(
     let wanted: Vec<_> = wanted.collect();
     let pinned = cx.catalog.pinned(connection, &wanted).await?;
     let rows = rows.into_iter();
-    let loaded = rows.map(|row| Loaded::of(row, &shelf, &pinned)).collect();
+    let mut loaded: Vec<_> = rows.map(|row| Loaded::of(row, &shelf, &pinned)).collect();
+    add_readers(connection, &mut loaded).await?;
     Ok(lined_up(&ids, loaded, |loaded: &Loaded| loaded.row.id))
+}
+
+/// Reads who the readers are, of those deliveries whose template depends on it.
+async fn add_readers(connection: &mut Connection, loaded: &mut [Loaded]) -> Result<(), StoreError> {
+    let wanted: BTreeSet<_> = loaded
+        .iter()
+        .filter(|it| it.needs_reader())
+        .map(|it| (&it.row.tenant_id, &it.row.user_id))
+        .collect();
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    let known = list_recipients(connection, &wanted).await?;
+    let known: HashMap<_, _> = known
+        .into_iter()
+        .map(|known| {
+            (
+                (known.tenant_id, known.recipient.user_id.clone()),
+                known.recipient,
+            )
+        })
+        .collect();
+    for it in loaded.iter_mut().filter(|it| it.needs_reader()) {
+        let key = (it.row.tenant_id.clone(), it.row.user_id.clone());
+        it.reader = known.get(&key).cloned();
+    }
+    Ok(())
 }
 
 pub(crate) async fn run(
@@ -106,7 +146,7 @@ pub(crate) async fn run(
     cx: &Context,
     lease: LeaseInfo,
 ) -> Result<Outcome<Effect>, Failure> {
-    let Some(Loaded { row, text }) = loaded else {
+    let Some(Loaded { row, text, reader }) = loaded else {
         tracing::warn!(delivery.id = %job.delivery_id, "nothing to render, the row is gone");
         return Ok(Outcome::cancelled());
     };
@@ -131,7 +171,7 @@ pub(crate) async fn run(
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
     };
-    Ok(match message(row, text.as_ref(), cx) {
+    Ok(match message(row, text.as_ref(), reader.as_ref(), cx) {
         Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
         Err(error) => delivery.failed(STEP, "permanent", &error, None, now),
     })
@@ -187,7 +227,12 @@ fn rendered(
 }
 
 /// The error is for people.
-fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered, String> {
+fn message(
+    row: &ToRender,
+    text: Option<&Text>,
+    reader: Option<&Recipient>,
+    cx: &Context,
+) -> Result<Rendered, String> {
     let locale = locale(row);
     let Some(text) = text else {
         let content = row.content.as_deref().unwrap_or_default();
@@ -215,8 +260,8 @@ fn message(row: &ToRender, text: Option<&Text>, cx: &Context) -> Result<Rendered
         items: gathered,
         user: UserVars {
             id: &row.user_id,
-            locale: row.locale.as_deref(),
-            timezone: None,
+            locale: reader.and_then(Recipient::language),
+            timezone: reader.and_then(Recipient::zone_name),
         },
         notification: NotificationVars {
             id: row.notification_id,

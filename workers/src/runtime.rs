@@ -29,6 +29,7 @@ use crate::render::{self, Render};
 use crate::replay::{Replay, Replayer};
 use crate::retry::{self, Retry};
 use crate::route::{self, Route};
+use crate::schedule::{self, Schedule};
 use crate::{loading, queues, throttle};
 
 /// How long workers may take to notice that there is nothing more to do.
@@ -147,17 +148,30 @@ fn register(
     context: &Context,
 ) -> Monitor {
     match queue {
-        queues::ROUTE => worker!(
-            monitor,
-            node,
-            queue,
-            limits,
-            store,
-            context,
-            Route,
-            route::prepare,
-            on_route
-        ),
+        queues::ROUTE => {
+            let monitor = worker!(
+                monitor,
+                node,
+                queue,
+                limits,
+                store,
+                context,
+                Schedule,
+                schedule::prepare,
+                on_schedule
+            );
+            worker!(
+                monitor,
+                node,
+                queue,
+                limits,
+                store,
+                context,
+                Route,
+                route::prepare,
+                on_route
+            )
+        }
         queues::RENDER => worker!(
             monitor,
             node,
@@ -287,6 +301,15 @@ async fn on_quiet_hours(
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {
     quiet_hours::run(job, row.as_deref(), &context, *lease).await
+}
+
+async fn on_schedule(
+    job: Schedule,
+    rule: Loaded<domain::Rule>,
+    context: Data<Context>,
+    lease: Data<LeaseInfo>,
+) -> Result<Outcome<Effect>, Failure> {
+    schedule::run(job, rule.as_deref(), &context, *lease).await
 }
 
 async fn on_batch_flush(

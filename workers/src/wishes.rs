@@ -8,11 +8,11 @@
 //! joined when it is routed, or not at all.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Matter, QuietMode, Status, Verdict};
+use domain::{ConsentCategories, Matter, QuietMode, Status, Verdict};
 use queue::Outcome;
 use store::Effect;
 use store::effect::DeliveryMove;
-use store::prepare::Wishes;
+use store::prepare::{AskAgain, Wishes};
 
 use crate::delivery::DeliveryFacts;
 use crate::quiet_hours;
@@ -21,8 +21,11 @@ use crate::quiet_hours;
 const HEEDED: TimeDelta = TimeDelta::minutes(1);
 
 /// What came in until then has waited.
-pub(crate) fn waited_since(now: DateTime<Utc>) -> DateTime<Utc> {
-    now - HEEDED
+pub(crate) fn ask_again(now: DateTime<Utc>, asked: &ConsentCategories) -> AskAgain<'_> {
+    AskAgain {
+        waited_since: now - HEEDED,
+        asked,
+    }
 }
 
 /// What becomes of a delivery that its user does not want by now, or not now; `None` lets it go on.
@@ -40,7 +43,11 @@ pub(crate) fn held(
         priority: delivery.priority,
         severity: wishes.severity,
     };
-    if let Verdict::Suppressed(suppression) = wishes.preferences.decide(channel, &matter) {
+    if let Verdict::Suppressed(suppression) =
+        wishes
+            .preferences
+            .decide(channel, &matter, &wishes.consents)
+    {
         let error = suppression.to_string();
         let moved = suppressed(delivery, error, now);
         let traced = delivery.decided(now, suppression.step(step, channel));

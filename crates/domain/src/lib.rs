@@ -46,8 +46,9 @@ pub use locale::is_locale;
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
-    CategoryPreference, Chain, ChannelPreference, Matter, Permitted, Preferences, Quiet,
-    QuietHours, QuietMode, QuietWindow, Suppression, Verdict, WallClock,
+    CategoryPreference, Chain, ChannelPreference, ConsentCategories, ConsentRecord, Consents,
+    Matter, Permitted, Preferences, Quiet, QuietHours, QuietMode, QuietWindow, Suppression,
+    Verdict, WallClock,
 };
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};
@@ -65,8 +66,8 @@ pub use rule::{
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{
-    DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX, NotificationSubmission,
-    PreviewSubmission, ReplaySubmission, TopicSubmission, UserSubmission, check_json,
-    parse_members, pointer_token,
+    ConsentSubmission, DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX,
+    NotificationSubmission, PreviewSubmission, RehearsalSubmission, ReplaySubmission,
+    TopicSubmission, UserSubmission, check_json, parse_members, pointer_token,
 };
 pub use trace::TraceStep;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Channel, Preferences, UserId};
+use crate::{Channel, Consents, Matter, Preferences, UserId, Verdict};
 
 /// Where a person is reached; what `users.addresses` holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -54,15 +54,29 @@ pub struct Recipient {
     /// An IANA name, such as `Europe/Berlin`.
     pub timezone: Option<String>,
     pub preferences: Preferences,
+    pub consents: Consents,
 }
 
 impl Recipient {
+    /// Decides whether `matter` may go over `channel`.
+    pub fn decide(&self, channel: Channel, matter: &Matter<'_>) -> Verdict {
+        self.preferences.decide(channel, matter, &self.consents)
+    }
+
     /// The addresses on `channel`: what the preferences say of it, else the user's own.
     pub fn addresses_on(&self, channel: Channel) -> Vec<String> {
         let preferred = self.preferences.channels.get(&channel);
         match preferred.and_then(|said| said.address.clone()) {
             Some(address) => vec![address],
             None => self.addresses.on(channel),
+        }
+    }
+
+    /// The zone to show times in: as the preferences say, else as the user's row does.
+    pub fn zone_name(&self) -> Option<&str> {
+        match self.preferences.timezone {
+            Some(zone) => Some(zone.name()),
+            None => self.timezone.as_deref(),
         }
     }
 

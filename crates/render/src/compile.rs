@@ -194,13 +194,16 @@ impl Compiler<'_> {
             name: format!("{}.{tokens}.{target}", self.place),
             pointer: format!("{}/{tokens}", self.pointer),
         };
-        if let Err((line, detail)) = guard::check(text) {
-            self.issues.push(TemplateIssue {
-                pointer: entry.pointer.clone(),
-                line: Some(line),
-                detail,
-            });
-            return entry;
+        match guard::check(text) {
+            Ok(is_personal) => self.needs.reader |= is_personal,
+            Err((line, detail)) => {
+                self.issues.push(TemplateIssue {
+                    pointer: entry.pointer.clone(),
+                    line: Some(line),
+                    detail,
+                });
+                return entry;
+            }
         }
         let added = self
             .engine

@@ -16,6 +16,21 @@ pub(crate) const SLACK: &str = "slack";
 /// Work one field may cost, in engine instructions. The longest template we ship needs under 300.
 const FUEL: u64 = 50_000;
 
+/// Values of a payload for which that much work is let be. One instruction can compare or search all
+/// of them, so with more there are fewer instructions.
+const VALUES_FULL_FUEL: usize = 10_000;
+
+/// Work a field may cost whatever the payload is.
+const FUEL_MIN: u64 = 1000;
+
+/// The work a field may cost with a payload of so many values; `None` for the usual.
+pub(crate) fn fuel_for(values: usize) -> Option<u64> {
+    if values <= VALUES_FULL_FUEL {
+        return None;
+    }
+    Some((FUEL * VALUES_FULL_FUEL as u64 / values as u64).max(FUEL_MIN))
+}
+
 /// How deep blocks may nest.
 const RECURSION_MAX: usize = 32;
 

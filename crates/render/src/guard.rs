@@ -22,10 +22,10 @@ const SHARE: u64 = 16;
 const LITERAL_BYTES: u64 = 8192;
 
 /// Most shares of one value.
-const VALUE_SHARES_MAX: u64 = 64 * SHARE;
+const VALUE_SHARES_MAX: u64 = 32 * SHARE;
 
 /// Most shares that are made and kept under a name, all values of a text together.
-const KEPT_SHARES_MAX: u64 = 256 * SHARE;
+const KEPT_SHARES_MAX: u64 = 128 * SHARE;
 
 /// Most bytes of plain text in loops whose output is captured: a loop has some ten thousand rounds.
 const CAPTURED_BYTES_MAX: usize = 2048;
@@ -46,16 +46,20 @@ const NUMERIC: [&str; 7] = ["int", "float", "length", "count", "abs", "round", "
 enum Token<'a> {
     Name(&'a str),
     Number,
-    /// A literal text, by its length.
-    Text(usize),
+    /// A literal text, with its quotes.
+    Text(&'a str),
     Sign(&'a str),
 }
 
-/// Refuses a text that could make too much of too little. It compiles otherwise; the error names the
-/// line.
-pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
+/// Filters whose result depends on the reader's zone.
+const IN_ZONE: [&str; 3] = ["date", "time", "datetime"];
+
+/// Refuses a text that could make too much of too little; the error names the line. Answers whether
+/// the text depends on who reads it.
+pub(crate) fn check(text: &str) -> Result<bool, (usize, String)> {
     let mut guard = Guard::default();
     let mut rest = text;
+    let mut is_personal = false;
     while let Some(at) = find_start(rest) {
         let (plain, tag) = rest.split_at(at);
         guard.plain(plain);
@@ -74,6 +78,15 @@ pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
         let end = if mark == "{{" { "}}" } else { "%}" };
         let (tokens, after) = tokenize(inner, end);
         rest = after;
+        is_personal |= tokens.contains(&Token::Name("user"));
+        is_personal |= tokens.windows(2).any(|pair| match pair {
+            [Token::Sign("|"), Token::Name(filter)] => IN_ZONE.contains(filter),
+            // A filter that another is to try goes by its name.
+            [Token::Sign("("), Token::Text(text)] => {
+                IN_ZONE.contains(&text.trim_matches(['"', '\'']))
+            }
+            _ => false,
+        });
         if mark == "{%" && tokens == [Token::Name("raw")] {
             let (raw, after) = split_raw(rest);
             guard.plain(raw);
@@ -88,7 +101,8 @@ pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
         checked.map_err(|detail| (line, detail))?;
     }
     guard.plain(rest);
-    guard.finish().map_err(|detail| (1, detail))
+    guard.finish().map_err(|detail| (1, detail))?;
+    Ok(is_personal)
 }
 
 #[derive(Debug, Default)]
@@ -201,7 +215,7 @@ impl<'a> Guard<'a> {
                         shares += self.made.get(name).copied().unwrap_or(SHARE);
                     }
                 }
-                Token::Text(length) => shares += 1 + *length as u64 / LITERAL_BYTES,
+                Token::Text(text) => shares += 1 + text.len() as u64 / LITERAL_BYTES,
                 Token::Sign("*") => check_product(tokens, index)?,
                 Token::Sign("**") if !is_number_before(tokens, index) => {
                     return Err(product("**"));
@@ -348,7 +362,7 @@ fn tokenize<'a>(text: &'a str, end: &str) -> (Vec<Token<'a>>, &'a str) {
         let length = match first {
             '"' | '\'' => {
                 let length = text_length(rest, first);
-                tokens.push(Token::Text(length));
+                tokens.push(Token::Text(rest.split_at(length).0));
                 length
             }
             c if c.is_ascii_digit() => {
@@ -444,15 +458,30 @@ mod tests {
             "{%- if a == 1 and b != 2 -%} x {%+ endif %}{{ 1.5e3 * 2 }}",
             "a * b {not a tag} {",
         ] {
-            assert_eq!(check(text), Ok(()), "{text}");
+            assert_eq!(check(text), Ok(false), "{text}");
         }
-        assert_eq!(check(&"{{ a ~ b ~ c ~ d }}\n".repeat(1000)), Ok(()));
+        assert_eq!(check(&"{{ a ~ b ~ c ~ d }}\n".repeat(1000)), Ok(false));
+    }
+
+    #[test]
+    fn a_text_that_depends_on_its_reader_is_known() {
+        for text in [
+            "{{ t | date }}",
+            "{% if user.id %}",
+            "{{ f(a|datetime(style='long')) }}",
+            "{{ t | try('date') }}",
+        ] {
+            assert_eq!(check(text), Ok(true), "{text}");
+        }
+        for text in ["{{ date }} {{ time | number }}", "user | date"] {
+            assert_eq!(check(text), Ok(false), "{text}");
+        }
     }
 
     #[test]
     fn what_doubles_is_refused_with_its_line() {
         let doubling = "{% set x = x ~ x %}\n".repeat(40);
-        assert_eq!(refusal(&doubling), "7: makes too much of its variables");
+        assert_eq!(refusal(&doubling), "6: makes too much of its variables");
         for text in [
             "{% set x = [x, x] %}".repeat(40),
             "{% set x = {'a': x, 'b': x} %}".repeat(40),
@@ -462,7 +491,7 @@ mod tests {
             "{% for a in b %}{% set x = loop.previtem ~ loop.previtem %}{% for b in [x] %}"
                 .repeat(40),
             "{% set a = x %}{% set b = a ~ a %}{% set x = b ~ b %}".repeat(20),
-            format!("{{{{ {}x }}}}", "x ~ ".repeat(64)),
+            format!("{{{{ {}x }}}}", "x ~ ".repeat(32)),
             "{% set a = x ~ x ~ x ~ x %}"
                 .repeat(100)
                 .replace("a =", "abcd ="),
@@ -523,6 +552,6 @@ mod tests {
         }
         let outside =
             format!("{{% for a in b %}}{long}{{% endfor %}}{{% set x %}}{long}{{% endset %}}");
-        assert_eq!(check(&outside), Ok(()));
+        assert_eq!(check(&outside), Ok(false));
     }
 }

@@ -117,6 +117,11 @@ impl Template {
         }
     }
 
+    /// Whether its texts depend on what is known of the reader: their zone, or their name.
+    pub fn needs_reader(&self) -> bool {
+        self.needs.reader
+    }
+
     /// The languages it is written in, the default one first.
     pub fn locales(&self) -> impl Iterator<Item = &str> {
         let all = std::iter::once(&self.default).chain(self.translations.values());

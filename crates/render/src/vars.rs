@@ -94,6 +94,8 @@ pub(crate) struct Needs {
     user: bool,
     notification: bool,
     brand: bool,
+    /// Whether a text depends on who reads it: it names the user or shows a time in their zone.
+    pub(crate) reader: bool,
 }
 
 impl Needs {
@@ -168,6 +170,15 @@ impl Object for Scope {
     }
 }
 
+/// How many values a payload has, in all its depth.
+fn count(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
+        serde_json::Value::Object(fields) => 1 + fields.values().map(count).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 impl<'a> Gathered<'a> {
     /// All of a digest that is shown whole.
     pub fn all(items: &'a [serde_json::Value]) -> Self {
@@ -180,6 +191,12 @@ impl<'a> Gathered<'a> {
 }
 
 impl Vars<'_> {
+    /// How many values a template can reach.
+    pub(crate) fn count(&self) -> usize {
+        let items = self.items.map_or(&[][..], |gathered| gathered.items);
+        count(self.data) + items.iter().map(count).sum::<usize>()
+    }
+
     pub(crate) fn to_facts(self, needs: Needs) -> Facts {
         let items = self.items.map(|gathered| {
             let items: Vec<Value> = gathered.items.iter().map(object).collect();

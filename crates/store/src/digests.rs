@@ -20,6 +20,7 @@ use crate::StoreError;
 use crate::effect::{DigestClose, Effect};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
+use crate::partitions::first_id;
 use crate::settlement::severity_of;
 
 /// Items of one digest that a template is handed; the rest is in `count` alone.
@@ -379,4 +380,43 @@ pub async fn cancel_digest(
     .await
     .map_err(during("cancel a digest"))?;
     Ok(cancelled.rows_affected() == 1)
+}
+
+/// Digests removed in one transaction.
+const PRUNED_MAX: i64 = 500;
+
+/// Removes digests that ended before `before` and whose notification is gone, with their items.
+/// Answers how many; those that still wait for somebody stay.
+pub async fn prune(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    // Ids are in the order of opening, so this reads from the oldest.
+    let pruned = sqlx::query!(
+        "with gone as materialized (
+             select digest.digest_id
+             from digests as digest
+             left join notifications as notification on notification.id = digest.notification_id
+             where digest.digest_id < $1
+               and digest.status in ('told', 'cancelled')
+               and digest.closed_at < $2
+               and notification.id is null
+             order by digest.digest_id
+             limit $3
+         ), items as (
+             delete from digest_items as item
+             using gone
+             where item.digest_id = gone.digest_id
+         )
+         delete from digests as digest
+         using gone
+         where digest.digest_id = gone.digest_id",
+        first_id(before),
+        before,
+        PRUNED_MAX,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("remove old digests"))?;
+    Ok(pruned.rows_affected())
 }

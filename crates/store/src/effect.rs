@@ -12,9 +12,13 @@ use domain::{
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::events::NewEvent;
+
 /// One change that a settlement writes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
+    /// Inserts an event that a schedule fired.
+    EventFired(Box<NewEvent>),
     /// Inserts a notification that an event led to.
     NotificationPlanned(Box<NewNotification>),
     /// Moves a direct send that intake inserted as `pending`.

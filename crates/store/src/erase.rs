@@ -5,7 +5,7 @@
 //! is erased again is as it was, so whoever was interrupted begins anew.
 
 use chrono::{DateTime, Utc};
-use domain::{DeliveryId, NotificationId, Status, TenantId, TraceStep, UserId};
+use domain::{DeliveryId, DigestId, NotificationId, Status, TenantId, TraceStep, UserId};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -60,7 +60,7 @@ pub async fn find_page(
     let after = after.map(NotificationId::as_uuid).unwrap_or_default();
     let rows = sqlx::query!(
         r#"
-        select id, event_id
+        select id, event_id, digest_id
         from notifications
         where tenant_id = $1 and user_id = $2 and id > $3 and id <= $4
         order by id
@@ -76,7 +76,9 @@ pub async fn find_page(
     .await
     .map_err(during("find notifications to erase"))?;
     let notifications: Vec<_> = rows.iter().map(|row| row.id.into()).collect();
-    let events: Vec<_> = rows.iter().filter_map(|row| row.event_id).collect();
+    let mut events: Vec<_> = rows.iter().filter_map(|row| row.event_id).collect();
+    let digests: Vec<_> = rows.iter().filter_map(|row| row.digest_id).collect();
+    events.extend(find_gathered(connection, &digests).await?);
     Ok(ErasedPage {
         deliveries: find_deliveries(connection, &notifications).await?,
         events: find_events(connection, &events, user_id).await?,
@@ -114,6 +116,70 @@ async fn find_deliveries(
     deliveries.collect()
 }
 
+/// What some digests have gathered.
+async fn find_gathered(
+    connection: &mut PgConnection,
+    digests: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    if digests.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar!(
+        "select item.source_id
+         from unnest($1::uuid[]) as told (digest_id)
+         join digest_items as item on item.digest_id = told.digest_id",
+        digests,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("find what digests gathered"))
+}
+
+/// Deletes a person's digests, told or not, after their jobs and before anything else of theirs: in
+/// the order of a [`settlement`](crate::settlement). Answers them, and adds to the page the events
+/// that nobody has been told of yet.
+///
+/// A `batch_flush` that still waits finds its digest gone.
+pub async fn forget_digests(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    page: &mut ErasedPage,
+) -> Result<Vec<DigestId>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select digest_id, status
+        from digests
+        where tenant_id = $1 and user_id = $2
+        order by rule_id, action, key_hash
+        for update
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(during("lock digests to erase"))?;
+    // Pages of notifications have brought the events of what was told.
+    let untold = rows.iter().filter(|row| row.status != "told");
+    let untold: Vec<_> = untold.map(|row| row.digest_id).collect();
+    let gathered = find_gathered(&mut *connection, &untold).await?;
+    let events = find_events(&mut *connection, &gathered, user_id).await?;
+    page.events.extend(events);
+    let ids: Vec<_> = rows.iter().map(|row| row.digest_id).collect();
+    sqlx::query!(
+        "with items as (
+             delete from digest_items where digest_id = any($1)
+         )
+         delete from digests where digest_id = any($1)",
+        &ids,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("erase digests"))?;
+    Ok(ids.into_iter().map(DigestId::from).collect())
+}
+
 /// Of some events those whose payload names the person anywhere. The others reached them by a role
 /// or a topic: they are not about them, and other people's feeds show them.
 async fn find_events(
@@ -148,7 +214,7 @@ pub async fn blank(
     page: &ErasedPage,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    if page.notifications.is_empty() {
+    if page.notifications.is_empty() && page.events.is_empty() {
         return Ok(());
     }
     blank_traces(connection, &page.notifications).await?;
@@ -303,7 +369,8 @@ async fn blank_events(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(),
 }
 
 /// Deletes what is kept of a person beside notifications: their feed, their memberships, what they
-/// want, where they are reached, and answers that repeat it. Answers whether there was anything.
+/// want and have agreed to, where they are reached, and answers that repeat it. Answers whether
+/// there was anything.
 pub async fn forget(
     connection: &mut PgConnection,
     tenant_id: &TenantId,
@@ -319,13 +386,16 @@ pub async fn forget(
             delete from topic_members where tenant_id = $1 and user_id = $2 returning 1
         ), wishes as (
             delete from preferences where tenant_id = $1 and user_id = $2 returning 1
+        ), agreed as (
+            delete from consents where tenant_id = $1 and user_id = $2 returning 1
         ), answers as (
             delete from idempotency_keys where tenant_id = $1 and user_id = $2 returning 1
         ), people as (
             delete from users where tenant_id = $1 and user_id = $2 returning 1
         )
         select exists (select from heads) or exists (select from memberships)
-            or exists (select from wishes) or exists (select from people)
+            or exists (select from wishes) or exists (select from agreed)
+            or exists (select from people)
             or exists (select from entries) or exists (select from answers) as "gone!"
         "#,
         tenant_id.as_str(),

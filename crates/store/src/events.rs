@@ -47,6 +47,16 @@ pub async fn insert_events<'a>(
     rows: impl IntoIterator<Item = &'a NewEvent>,
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = rows.into_iter().collect();
+    insert_rows(connection, &rows)
+        .await
+        .map_err(during("insert events"))
+}
+
+/// Inserts events in one statement, with the driver's own error.
+pub(crate) async fn insert_rows(
+    connection: &mut PgConnection,
+    rows: &[&NewEvent],
+) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -87,8 +97,7 @@ pub async fn insert_events<'a>(
         &payloads as &[Json<&Value>],
     )
     .execute(connection)
-    .await
-    .map_err(during("insert events"))?;
+    .await?;
     Ok(())
 }
 

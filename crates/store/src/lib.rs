@@ -22,6 +22,7 @@ pub mod api_keys;
 pub mod audience;
 pub mod audit;
 mod connect;
+pub mod consents;
 pub mod deliveries;
 pub mod digests;
 pub mod effect;

@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Channel, DeliveryId, DigestId, EventId, Message, NotificationId, Preferences, Priority,
-    Severity, Status, TenantId, UserId,
+    Channel, ConsentCategories, Consents, DeliveryId, DigestId, EventId, Message, NotificationId,
+    Preferences, Priority, Severity, Status, TenantId, UserId,
 };
 use serde_json::Value;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::StoreError;
+use crate::consents::Standing;
 use crate::digests::{DigestItems, list_items};
 use crate::error::{during, unknown_word};
 use crate::json::Document;
@@ -73,15 +75,26 @@ pub struct RenderEvent {
     pub payload: Value,
 }
 
-/// What a user wants by now of what has waited. Nobody's who has said nothing, and no test's.
+/// What a user wants by now of what has waited, and has agreed to. Nobody's who has said nothing,
+/// unless consent is asked for; and no test's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wishes {
     pub preferences: Preferences,
+    pub consents: Consents,
     /// Of the user's row.
     pub timezone: Option<String>,
     /// Of the event that led to it, if one did.
     pub severity: Option<Severity>,
     pub bypass_quiet_hours: bool,
+}
+
+/// Of which deliveries it is read again what their users want.
+#[derive(Debug, Clone, Copy)]
+pub struct AskAgain<'a> {
+    /// Of what came in until then, and of sends that waited for their `send_at`.
+    pub waited_since: DateTime<Utc>,
+    /// What must have been agreed to.
+    pub asked: &'a ConsentCategories,
 }
 
 /// What sending needs to know of a delivery.
@@ -120,12 +133,11 @@ pub struct ToDeliver {
 
 /// Loads deliveries with their notification and event, for rendering.
 ///
-/// What their users want is read again for sends that waited for their `send_at`, and for what came
-/// in until `waited_since`.
+/// What their users want is read again of what has waited.
 pub async fn load_for_render(
     connection: &mut PgConnection,
     ids: &[DeliveryId],
-    waited_since: DateTime<Utc>,
+    again: AskAgain<'_>,
 ) -> Result<Vec<ToRender>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
@@ -139,7 +151,7 @@ pub async fn load_for_render(
                notification.data as "data: Document<Value>",
                notification.delivery_count, notification.is_test, notification.digest_id,
                notification.bypass_quiet_hours, wish.body as "body?: Document<Value>",
-               wish.timezone, event.severity as "event_severity?",
+               wish.timezone, agreed.records as "records?: Json<Vec<Standing>>", event.severity as "event_severity?",
                event.id as "event_row_id?",
                event.event_id as "event_id?", event.type as "event_kind?",
                event.created_at as "event_created_at?", event.payload as "payload?: Document<Value>"
@@ -160,9 +172,26 @@ pub async fn load_for_render(
               and said.user_id = delivery.user_id
             limit 1
         ) as wish on true
+        left join lateral (
+            select coalesce(jsonb_agg(
+                jsonb_build_object(
+                    'category', standing.category, 'channel', standing.channel,
+                    'granted', standing.granted
+                )
+                order by standing.consent_id desc
+            ), '[]') as records
+            from consents as standing
+            where standing.tenant_id = delivery.tenant_id
+              and standing.user_id = delivery.user_id
+              and standing.category = notification.category
+              and standing.superseded_at is null
+        ) as agreed on notification.category = any($3::text[])
+            and (notification.send_at is not null or notification.created_at <= $2)
+            and not notification.is_test
         "#,
         &ids,
-        waited_since,
+        again.waited_since,
+        &again.asked.names() as &[&str],
     )
     .fetch_all(&mut *connection)
     .await
@@ -180,6 +209,8 @@ pub async fn load_for_render(
             let words = Words::read(&row.channel, &row.status, &row.priority)?;
             let wishes = wishes(
                 row.body,
+                row.records,
+                again.asked,
                 row.timezone,
                 row.event_severity.as_deref(),
                 row.bypass_quiet_hours,
@@ -233,12 +264,11 @@ pub async fn load_for_render(
 
 /// Loads deliveries with their notification, for sending.
 ///
-/// What their users want is read again for sends that waited for their `send_at`, and for what came
-/// in until `waited_since`; for nobody where that is `None`.
+/// What their users want is read again of what has waited; of nothing without `again`.
 pub async fn load_for_deliver(
     connection: &mut PgConnection,
     ids: &[DeliveryId],
-    waited_since: Option<DateTime<Utc>>,
+    again: Option<AskAgain<'_>>,
 ) -> Result<Vec<ToDeliver>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     // An in-app message is not handed to anyone but the outbox, so it is not read either.
@@ -250,7 +280,7 @@ pub async fn load_for_deliver(
                notification.category, notification.created_at, notification.expires_at,
                notification.is_test, notification.delivery_count,
                notification.bypass_quiet_hours, wish.body as "body?: Document<Value>",
-               wish.timezone, case when wish.body is not null then (
+               wish.timezone, agreed.records as "records?: Json<Vec<Standing>>", case when wish.body is not null then (
                    select event.severity
                    from events as event
                    where event.id = notification.event_id
@@ -278,22 +308,43 @@ pub async fn load_for_deliver(
               and said.user_id = delivery.user_id
             limit 1
         ) as wish on true
+        left join lateral (
+            select coalesce(jsonb_agg(
+                jsonb_build_object(
+                    'category', standing.category, 'channel', standing.channel,
+                    'granted', standing.granted
+                )
+                order by standing.consent_id desc
+            ), '[]') as records
+            from consents as standing
+            where standing.tenant_id = delivery.tenant_id
+              and standing.user_id = delivery.user_id
+              and standing.category = notification.category
+              and standing.superseded_at is null
+        ) as agreed on notification.category = any($3::text[])
+            and $2::timestamptz is not null
+            and (notification.send_at is not null or notification.created_at <= $2)
+            and not notification.is_test
         "#,
         &ids,
-        waited_since,
+        again.map(|again| again.waited_since),
+        &again.map(|again| again.asked.names()).unwrap_or_default() as &[&str],
     )
     .fetch_all(&mut *connection)
     .await
     .map_err(during("load deliveries to send"))?;
+    let asked = again.map_or_else(ConsentCategories::none, |again| again.asked.clone());
     let replaceable = rows.iter().filter(|row| row.has_fallback && !row.is_test);
     let replaceable: Vec<_> = replaceable.map(|row| row.notification_id.into()).collect();
-    let understudies = list_understudies(connection, &replaceable).await?;
+    let understudies = list_understudies(connection, &replaceable, &asked).await?;
 
     rows.into_iter()
         .map(|row| {
             let words = Words::read(&row.channel, &row.status, &row.priority)?;
             let wishes = wishes(
                 row.body,
+                row.records,
+                &asked,
                 row.timezone,
                 row.event_severity.as_deref(),
                 row.bypass_quiet_hours,
@@ -330,14 +381,29 @@ pub async fn load_for_deliver(
 /// The wishes of a joined row, if they were read and there are any.
 fn wishes(
     body: Option<Document<Value>>,
+    records: Option<Json<Vec<Standing>>>,
+    asked: &ConsentCategories,
     timezone: Option<String>,
     severity: Option<&str>,
     bypass_quiet_hours: bool,
 ) -> Result<Option<Wishes>, StoreError> {
     let read = |word| Severity::parse(word).ok_or_else(|| unknown_word("events", word));
     let severity = severity.map(read).transpose()?;
-    Ok(body.map(|body| Wishes {
-        preferences: Preferences::of_stored(body.0),
+    if body.is_none() && records.is_none() {
+        return Ok(None);
+    }
+    // What was not asked of this one is asked of none of its records.
+    let asked = match &records {
+        Some(_) => asked.clone(),
+        None => ConsentCategories::none(),
+    };
+    let records = records.map(|records| records.0).unwrap_or_default();
+    let records = records.into_iter().map(Standing::read);
+    Ok(Some(Wishes {
+        preferences: body
+            .map(|body| Preferences::of_stored(body.0))
+            .unwrap_or_default(),
+        consents: Consents::new(asked, records.collect::<Result<_, _>>()?),
         timezone,
         severity,
         bypass_quiet_hours,

@@ -25,6 +25,9 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The month before the present one is never dropped: it still takes late ids.
 const MONTHS_NEVER_DROPPED: u32 = 1;
 
+/// Months that one digest is taken to have gathered over; ids are not to be trusted with more.
+const MONTHS_GATHERED_MAX: usize = 120;
+
 /// A calendar month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month {
@@ -144,7 +147,7 @@ pub async fn freeze(connection: &mut PgConnection) -> Result<(), StoreError> {
 }
 
 /// The months that a job needs which names these ids: their own, that of a delivery's notification,
-/// and that of a notification's event.
+/// that of a notification's event, and those of all that a digest gathered.
 pub async fn months_behind(
     connection: &mut PgConnection,
     ids: &[Uuid],
@@ -169,13 +172,73 @@ pub async fn months_behind(
         "#,
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(during("see what jobs lead to"))?;
     let mut months: Vec<_> = led_to.into_iter().map(Month::of_id).collect();
+    months.extend(months_gathered(connection, ids).await?);
     months.sort_unstable();
     months.dedup();
     Ok(months)
+}
+
+/// The months that the digests need which are named, or which a named delivery or notification
+/// tells: from their first item, and what led to it, to their last.
+async fn months_gathered(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<Month>, StoreError> {
+    let spans = sqlx::query!(
+        r#"
+        with named as (
+            select id from unnest($1::uuid[]) as named (id)
+        ), notified as (
+            select id from named
+            union
+            select delivery.notification_id
+            from named
+            join deliveries as delivery on delivery.id = named.id
+        ), gathered as (
+            select id as digest_id from named
+            union
+            select notification.digest_id
+            from notified
+            join notifications as notification on notification.id = notified.id
+            where notification.digest_id is not null
+        )
+        select least(earliest.source_id, sent.id, sent.event_id) as "first!",
+               latest.source_id as "last!"
+        from gathered
+        cross join lateral (
+            select source_id
+            from digest_items as item
+            where item.digest_id = gathered.digest_id
+            order by source_id
+            limit 1
+        ) as earliest
+        cross join lateral (
+            select source_id
+            from digest_items as item
+            where item.digest_id = gathered.digest_id
+            order by source_id desc
+            limit 1
+        ) as latest
+        left join deliveries as held on held.id = earliest.source_id
+        left join notifications as sent on sent.id = held.notification_id
+        "#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("see what digests gathered"))?;
+    let months = spans.into_iter().flat_map(|span| {
+        let last = Month::of_id(span.last);
+        let next = |month: &Month| Some(Month::of(month.end()));
+        std::iter::successors(Some(Month::of_id(span.first)), next)
+            .take_while(move |month| *month <= last)
+            .take(MONTHS_GATHERED_MAX)
+    });
+    Ok(months.collect())
 }
 
 /// Takes a month off its table. False if somebody was using it: try again another day.

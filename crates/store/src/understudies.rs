@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::{Channel, NotificationId, Recipient, Severity, TenantId, UserId};
+use domain::{Channel, ConsentCategories, NotificationId, Recipient, Severity, TenantId, UserId};
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -36,6 +36,7 @@ pub struct Understudy {
 pub(crate) async fn list_understudies(
     connection: &mut PgConnection,
     ids: &[NotificationId],
+    asked: &ConsentCategories,
 ) -> Result<HashMap<NotificationId, Arc<Understudy>>, StoreError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
@@ -73,7 +74,7 @@ pub(crate) async fn list_understudies(
         })
         .collect();
     let wanted: Vec<_> = users.iter().map(|(tenant, user)| (tenant, user)).collect();
-    let people: HashMap<_, _> = list_recipients(connection, &wanted)
+    let people: HashMap<_, _> = list_recipients(connection, &wanted, asked)
         .await?
         .into_iter()
         .map(|known| {

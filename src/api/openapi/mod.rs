@@ -7,6 +7,7 @@
 //! `docs/openapi.json` is this document; a test keeps the two the same.
 
 pub(super) mod bodies;
+pub(super) mod limits;
 pub(super) mod people;
 pub(super) mod problems;
 pub(super) mod reader;

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema};
 
+use super::bodies::EventBody;
 use super::words::{ChannelAsked, PriorityAsked, optional_any_object, optional_moment};
 
 /// Anything at all: a value that is compared, or a field that takes several forms.
@@ -14,6 +15,19 @@ pub(crate) fn anything() -> RefOr<Schema> {
             .schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
             .build(),
     ))
+}
+
+/// An event to try the rules on. It need not have happened.
+#[derive(ToSchema)]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::RehearsalSubmission` reads the real one"
+)]
+pub(in crate::api) struct RehearsalBody {
+    event: EventBody,
+    /// When it would happen: now, if not given.
+    #[schema(schema_with = optional_moment)]
+    at: Option<String>,
 }
 
 /// Who hears of which events, and how; `docs/rules.md` explains every key. A rule with one action

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use domain::{Channel, Priority, ReplayResult, ReplayState, Severity, Status};
+use domain::{
+    Channel, Priority, ReplayResult, ReplayState, Scope, Severity, Status, WhenUnavailable,
+};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -52,6 +54,12 @@ words! {
     ReplayResultWord: ReplayResult::ALL.map(ReplayResult::as_str);
     /// A window of counts that has a name.
     WindowWord: ["1h", "24h", "7d", "30d"];
+    /// What a limit counts apart from what.
+    ScopeWord: Scope::ALL.map(Scope::as_str);
+    /// What becomes of a message while slots cannot be counted.
+    UnavailableWord: WhenUnavailable::ALL.map(WhenUnavailable::as_str);
+    /// Where a limit is from.
+    LimitSourceWord: ["default", "tenant"];
     /// What a provider answered.
     AttemptWord: ["sent", "delivered", "failed", "bounced", "rejected", "unknown"];
 }

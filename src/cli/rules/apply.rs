@@ -1,6 +1,6 @@
 //! `postrider rules apply`: what files say becomes what is, in one transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -64,6 +64,17 @@ pub(super) async fn run(
         bail!("a tenant may have at most {RULES_MAX} rules; nothing was changed");
     };
     applied.left = rows.len() - written.len();
+    let said: HashMap<_, _> = rules
+        .iter()
+        .map(|rule| (rule.submission.name(), &rule.submission))
+        .collect();
+    let fires = written.iter().filter_map(|written| {
+        let said = said.get(written.name.as_str()).copied()?;
+        Some(said.clone().into_rule(written.rule_id, written.version))
+    });
+    let fires: Vec<_> = fires.collect();
+    let fires = fires.iter().map(|rule| (&order.tenant_id, rule));
+    workers::start_schedules(&mut tx, fires, now).await?;
     for rule in written {
         let names = if rule.version == 1 {
             &mut applied.created

@@ -2,6 +2,7 @@
 
 mod apply;
 mod file;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,20 @@ pub(super) enum Command {
         /// YAML files with `rules: […]`.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what an event would lead to, and why. Writes nothing and sends nothing.
+    Test {
+        /// YAML files to try instead of the tenant's rules.
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        event: test::Event,
+        /// Whose rules, people and templates.
+        #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
+        tenant: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -94,6 +109,28 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         Command::Check { files, json } => check(&files, json),
         Command::List { tenant, json } => {
             list(config, &tenant.into(), json).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Test {
+            files,
+            event,
+            tenant,
+            json,
+        } => {
+            let rules = match file::read(&files) {
+                Ok(rules) => rules,
+                Err(problems) => {
+                    complain(&problems);
+                    return Ok(ExitCode::FAILURE);
+                }
+            };
+            let trial = test::Trial {
+                tenant_id: tenant.into(),
+                event,
+                rules: (!files.is_empty()).then_some(rules),
+                json,
+            };
+            test::run(config, trial).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Apply {

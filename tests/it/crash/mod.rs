@@ -6,6 +6,7 @@
 //! | [`takeover`] | a killed worker's jobs run elsewhere within five seconds |
 //! | [`cut_off`] | a worker that lives behind a dead connection acts on nothing |
 //! | [`replay`] | dead letters are replayed once, whoever of those that run the replay dies |
+//! | [`schedule`] | a rule fires once for each of its times, whoever of those that may fire it dies |
 //! | [`leak`] | what is logged meanwhile tells nothing about anybody |
 //!
 //! The others are tools: [`cluster`] is a Postgres that may be stopped, [`fleet`] the processes of a
@@ -19,6 +20,7 @@ pub(crate) mod fleet;
 mod leak;
 pub(crate) mod load;
 mod replay;
+mod schedule;
 mod storm;
 mod takeover;
 mod valve;

@@ -123,7 +123,7 @@ pub(crate) async fn load(
     }
     let closed = jobs.iter().filter_map(|job| digests.get(&digest_of(job)?));
     users.extend(closed.map(|it| (&it.digest.key.tenant_id, &it.digest.key.user_id)));
-    let people = people(connection, users).await?;
+    let people = people(connection, users, shelf).await?;
     let known = |tenant: &TenantId, user: &UserId| {
         let known = people.get(tenant)?.get(user)?;
         Some(Arc::clone(known))
@@ -181,7 +181,7 @@ pub(crate) async fn load_one(
     let mut heard = heard.pop().unwrap_or_default();
     let named = heard.iter().flat_map(|heard| &heard.recipients);
     let users = named.map(|(user_id, _)| (&event.tenant_id, user_id));
-    let people = people(connection, users.collect()).await?;
+    let people = people(connection, users.collect(), shelf).await?;
     know(&mut heard, people.get(&event.tenant_id));
     Ok(Source::Event {
         event,
@@ -446,10 +446,11 @@ type People = HashMap<TenantId, HashMap<UserId, Arc<Recipient>>>;
 async fn people(
     connection: &mut Connection,
     users: BTreeSet<(&TenantId, &UserId)>,
+    shelf: &Shelf,
 ) -> Result<People, StoreError> {
     let wanted: Vec<_> = users.into_iter().collect();
     let mut people = People::new();
-    for known in list_recipients(connection, &wanted).await? {
+    for known in list_recipients(connection, &wanted, shelf.consent()).await? {
         let user_id = known.recipient.user_id.clone();
         let of_tenant = people.entry(known.tenant_id).or_default();
         of_tenant.insert(user_id, Arc::new(known.recipient));

@@ -2,10 +2,14 @@
 
 mod burial;
 mod deliver;
+mod digest;
+mod digest_race;
+mod digest_way;
 mod quiet_hours;
 mod render;
 mod retry;
 mod route;
+mod schedule;
 mod stand_in;
 mod throttle;
 mod way;

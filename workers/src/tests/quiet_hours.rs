@@ -17,6 +17,7 @@ use crate::{Deliver, QuietHours, deliver};
 /// It is 08:00 in UTC; what the user said, and the zone of their row.
 fn wishes(said: Value, timezone: Option<&str>) -> Wishes {
     Wishes {
+        consents: domain::Consents::default(),
         preferences: Preferences::parse(said).unwrap(),
         timezone: timezone.map(str::to_owned),
         severity: None,
@@ -190,6 +191,7 @@ async fn a_message_that_comes_late_into_quiet_hours_is_not_handed_to_anybody() {
     // What bypasses quiet hours goes out.
     let bypassing = ToDeliver {
         wishes: row.wishes.map(|said| Wishes {
+            consents: domain::Consents::default(),
             bypass_quiet_hours: true,
             ..said
         }),

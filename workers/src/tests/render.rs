@@ -156,6 +156,7 @@ async fn what_has_expired_or_was_cancelled_is_not_rendered() {
 async fn what_was_turned_off_while_a_send_waited_is_suppressed() {
     let off = json!({"channels": {"email": {"enabled": false}}});
     let wishes = Some(store::prepare::Wishes {
+        consents: domain::Consents::default(),
         preferences: domain::Preferences::parse(off).unwrap(),
         timezone: None,
         severity: None,

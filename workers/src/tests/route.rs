@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ::channels::Channels;
 use chrono::TimeDelta;
 use domain::{
-    Addresses, Channel, EventId, NotificationId, Preferences, Priority, Recipient, Status, unruled,
+    Addresses, Channel, Consents, EventId, NotificationId, Preferences, Priority, Recipient,
+    Status, unruled,
 };
 use queue::{Ending, Outcome};
 use serde_json::json;
@@ -75,6 +76,7 @@ async fn routed_to(sent: Notification, preferences: Preferences) -> Outcome<Effe
         locale: Some("de".into()),
         timezone: None,
         preferences,
+        consents: Consents::default(),
     };
     routed(Source::Notification(
         Box::new(sent),
@@ -327,6 +329,7 @@ async fn an_event_heeds_the_preferences_and_the_language_of_its_user() {
             locale: Some("fr".into()),
             timezone: None,
             preferences: said(preferences),
+            consents: Consents::default(),
         };
         let outcome = routed(heard(event(), Some(recipient))).await;
         let planned = outcome.effects.iter().find_map(|effect| match effect {

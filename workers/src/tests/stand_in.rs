@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Addresses, Channel, DeliveryId, Preferences, QuietMode, Recipient, Status};
+use domain::{Addresses, Channel, Consents, DeliveryId, Preferences, QuietMode, Recipient, Status};
 use queue::{Job, Outcome};
 use serde_json::json;
 use store::Effect;
@@ -43,6 +43,7 @@ fn known() -> Recipient {
         locale: None,
         timezone: None,
         preferences: Preferences::default(),
+        consents: Consents::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::channels::{Channels, Outgoing, Scripted, SendError};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Channel, EventId, NotificationId, Priority, Status};
-use queue::{Ending, Job, NewJob, Outcome};
+use queue::{Ending, Job, LeaseInfo, NewJob, Outcome};
 use serde::Deserialize;
 use serde_json::json;
 use store::effect::NewNotification;
@@ -25,7 +25,15 @@ use crate::{
 };
 
 /// Loads and runs one job, whatever its kind.
-async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome<Effect> {
+pub(super) async fn run(
+    job: &NewJob,
+    connection: &mut Connection,
+    cx: &Context,
+) -> Outcome<Effect> {
+    let lease = LeaseInfo {
+        job_id: job.job_id,
+        ..lease()
+    };
     macro_rules! run_as {
         ($kind:ident, $module:ident) => {{
             let job = $kind::deserialize(&job.payload).unwrap();
@@ -33,7 +41,7 @@ async fn run(job: &NewJob, connection: &mut Connection, cx: &Context) -> Outcome
                 .await
                 .unwrap()
                 .remove(0);
-            $module::run(job, loaded.as_deref(), cx, lease())
+            $module::run(job, loaded.as_deref(), cx, lease)
                 .await
                 .unwrap()
         }};
@@ -71,7 +79,7 @@ async fn run_to_the_end(job: NewJob, connection: &mut Connection, cx: &Context) 
 }
 
 /// A direct send to `ada`'s feed.
-fn send(send_at: Option<DateTime<Utc>>) -> NewNotification {
+pub(super) fn send(send_at: Option<DateTime<Utc>>) -> NewNotification {
     NewNotification {
         decided: store::effect::Decided::default(),
         id: NotificationId::at(now()),

@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise, and asks what no crate does"
 )]
 
+mod catalog;
 mod engine;
 mod payloads;
 mod rate_limits;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use queue::Job;
 use serde::Deserialize;
 use serde_json::Value;
-use workers::{BatchFlush, Deliver, Noop, QuietHours, Render, Replay, Retry, Route};
+use workers::{BatchFlush, Deliver, Noop, QuietHours, Render, Replay, Retry, Route, Schedule};
 
 /// One folder per kind, one file per shape.
 fn goldens() -> PathBuf {
@@ -57,6 +57,7 @@ fn every_shape_of_every_kind_parses_and_is_written_the_same_way() {
     assert_shapes_parse::<QuietHours>();
     assert_shapes_parse::<BatchFlush>();
     assert_shapes_parse::<Replay>();
+    assert_shapes_parse::<Schedule>();
     assert_shapes_parse::<Noop>();
 }
 
@@ -75,6 +76,7 @@ fn every_golden_folder_is_a_kind() {
         QuietHours::KIND,
         BatchFlush::KIND,
         Replay::KIND,
+        Schedule::KIND,
         Noop::KIND,
     ];
     assert_eq!(folders, kinds.map(str::to_owned).into());

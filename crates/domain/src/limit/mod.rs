@@ -154,6 +154,22 @@ impl WhenUnavailable {
 }
 
 impl Limit {
+    /// Whether it ships with the binary.
+    pub fn is_default(&self) -> bool {
+        self.id.is_nil()
+    }
+
+    /// The window as people write it, in its largest whole unit.
+    pub fn window_text(&self) -> String {
+        let seconds = self.window.as_secs();
+        let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+        let whole = units
+            .into_iter()
+            .find(|(unit, _)| seconds.is_multiple_of(*unit));
+        let (unit, letter) = whole.unwrap_or((1, "s"));
+        format!("{}{letter}", seconds / unit)
+    }
+
     /// How soon a slot must be used; one that was not is forfeited.
     pub fn use_within(&self) -> Duration {
         (self.window / USE_WITHIN_PART).min(USE_WITHIN_MAX)

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{LimitOf, Scope, WhenUnavailable};
+use super::{Limit, LimitOf, Scope, WhenUnavailable};
 use crate::submission::fields::{CHANNEL_WORDS, Fields};
 use crate::{Channel, FieldError};
 
@@ -64,6 +65,27 @@ impl LimitSubmission {
             fields.refuse("channel", "must be slack, or missing, in this scope");
         }
         fields.finish(limit)
+    }
+
+    /// The limit under its id.
+    pub fn into_limit(
+        self,
+        id: Uuid,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+    ) -> Limit {
+        Limit {
+            id,
+            name: self.name,
+            scope: self.scope,
+            of: self.of,
+            max: self.max,
+            window: self.window,
+            when_unavailable: self.when_unavailable,
+            enabled: self.enabled,
+            created_at,
+            updated_at,
+        }
     }
 }
 

@@ -519,6 +519,8 @@ fn a_body_is_read_whole_or_refused_by_field() {
     assert_eq!((read.scope, read.max), (Scope::UserCategory, 3));
     assert_eq!(read.window, Duration::from_hours(24));
     assert!(read.enabled && read.when_unavailable.is_none());
+    let texts = [1, 90, 120, 7200, 86_400 * 31].map(|seconds| limit("a", 1, seconds).window_text());
+    assert_eq!(texts, ["1s", "90s", "2m", "2h", "31d"]);
 
     let pointers = |change: Value| {
         let mut body = json!({"name": "a", "scope": "channel", "max": 1, "window": "1h"});

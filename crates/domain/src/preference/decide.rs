@@ -6,14 +6,16 @@
 //! 2. `/channels/<channel>/enabled`: the channel is off.
 //! 3. `/categories/<category>/enabled`: the category is off.
 //! 4. `/categories/<category>/channels`: the category may not use the channel.
-//! 5. `/categories/<category>/min_priority`: it is not urgent enough for its category.
-//! 6. `/min_severity`: it is not severe enough at all.
+//! 5. `/consents/<category>`: the category needs consent, and the user has given none
+//!    ([`Consents`]).
+//! 6. `/categories/<category>/min_priority`: it is not urgent enough for its category.
+//! 7. `/min_severity`: it is not severe enough at all.
 //!
 //! What nobody spoke of is allowed. A narrower row never gives back what a wider one took: a
 //! category that lists `email` is not mailed while email is off.
 //!
 //! **What critical may pass.** The two thresholds, for nothing ranks above it; never an opt-out
-//! (1 to 4). Urgency is the higher of the notification's priority and its event's severity, so
+//! (1 to 4) and never what was not agreed to (5). Urgency is the higher of the notification's priority and its event's severity, so
 //! what is critical in either word passes both. `bypass_quiet_hours` is about quiet hours alone.
 //!
 //! **Fallbacks** are judged like any channel ([`Preferences::permit`]): one that is off is not
@@ -23,7 +25,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::Preferences;
+use super::{Consents, Preferences};
 use crate::{Channel, Priority, Severity, TraceStep};
 
 /// What a notification is about, as far as preferences ask.
@@ -97,29 +99,29 @@ impl Matter<'_> {
 
 impl Preferences {
     /// Decides whether `matter` may go over `channel`.
-    pub fn decide(&self, channel: Channel, matter: &Matter<'_>) -> Verdict {
+    pub fn decide(&self, channel: Channel, matter: &Matter<'_>, consents: &Consents) -> Verdict {
         let suppression = self
             .opt_out(channel, matter.category)
+            .or_else(|| consents.refusal(channel, matter.category, self))
             .or_else(|| self.threshold(matter));
         suppression.map_or(Verdict::Allowed, Verdict::Suppressed)
     }
 
     /// Leaves out of `chain` every channel that `matter` may not go over.
-    pub fn permit(&self, chain: &Chain, matter: &Matter<'_>) -> Permitted {
+    pub fn permit(&self, chain: &Chain, matter: &Matter<'_>, consents: &Consents) -> Permitted {
         let mut left_out = Vec::new();
-        let mut sift =
-            |channels: &[Channel]| {
-                let allowed = channels.iter().copied().filter(|&channel| {
-                    match self.decide(channel, matter) {
-                        Verdict::Allowed => true,
-                        Verdict::Suppressed(suppression) => {
-                            left_out.push((channel, suppression));
-                            false
-                        }
+        let mut sift = |channels: &[Channel]| {
+            let allowed = channels.iter().copied().filter(|&channel| {
+                match self.decide(channel, matter, consents) {
+                    Verdict::Allowed => true,
+                    Verdict::Suppressed(suppression) => {
+                        left_out.push((channel, suppression));
+                        false
                     }
-                });
-                allowed.collect()
-            };
+                }
+            });
+            allowed.collect()
+        };
         let chain = Chain {
             channels: sift(&chain.channels),
             fallback: sift(&chain.fallback),
@@ -191,4 +193,13 @@ impl Preferences {
 pub(super) fn row_of(category: &str, field: &str) -> String {
     let token = crate::submission::json::pointer_token(category);
     format!("/categories/{token}/{field}")
+}
+
+/// Says that a category was not agreed to.
+pub(super) fn no_consent(category: &str) -> Suppression {
+    let token = crate::submission::json::pointer_token(category);
+    Suppression::by(
+        format!("/consents/{token}"),
+        "the category needs consent and the user has given none",
+    )
 }

@@ -6,6 +6,7 @@
 //! who has said nothing misses anything.
 
 mod clock;
+mod consent;
 mod decide;
 mod merge;
 mod parse;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use crate::{Channel, Priority, Severity};
 
 pub use clock::WallClock;
+pub use consent::{ConsentCategories, ConsentRecord, Consents};
 pub use decide::{Chain, Matter, Permitted, Suppression, Verdict};
 pub use quiet::{Quiet, QuietWindow};
 

@@ -174,7 +174,7 @@ proptest! {
     fn no_channel_of_a_permitted_chain_is_off(
         said in preferences(), chain in chain(), matter in matter(),
     ) {
-        let permitted = said.permit(&chain, &matter);
+        let permitted = said.permit(&chain, &matter, &Consents::default());
         let planned = permitted.chain.channels.iter().chain(&permitted.chain.fallback);
         for &channel in planned.clone() {
             prop_assert!(!is_off(&said, channel, matter.category), "{channel}");
@@ -188,7 +188,7 @@ proptest! {
     fn a_suppression_names_a_row_that_exists(
         said in preferences(), channel in channel(), matter in matter(),
     ) {
-        if let Verdict::Suppressed(suppression) = said.decide(channel, &matter) {
+        if let Verdict::Suppressed(suppression) = said.decide(channel, &matter, &Consents::default()) {
             prop_assert!(said.to_value().pointer(&suppression.row).is_some(), "{suppression:?}");
         }
     }
@@ -201,14 +201,14 @@ proptest! {
             Matter { priority: Priority::Critical, ..matter },
             Matter { severity: Some(Severity::Critical), ..matter },
         ] {
-            let is_suppressed = said.decide(channel, &critical) != Verdict::Allowed;
+            let is_suppressed = said.decide(channel, &critical, &Consents::default()) != Verdict::Allowed;
             prop_assert_eq!(is_suppressed, is_off(&said, channel, critical.category));
         }
     }
 
     #[test]
     fn who_says_nothing_misses_nothing(channel in channel(), matter in matter()) {
-        prop_assert_eq!(Preferences::default().decide(channel, &matter), Verdict::Allowed);
+        prop_assert_eq!(Preferences::default().decide(channel, &matter, &Consents::default()), Verdict::Allowed);
     }
 }
 
@@ -230,7 +230,7 @@ fn deciding_row(body: Value, priority: Priority, severity: Option<Severity>) -> 
         priority,
         severity,
     };
-    match said(body).decide(Channel::Email, &matter) {
+    match said(body).decide(Channel::Email, &matter, &Consents::default()) {
         Verdict::Allowed => None,
         Verdict::Suppressed(suppression) => Some(suppression.row),
     }
@@ -425,4 +425,70 @@ fn what_a_later_version_stored_costs_no_opt_out() {
 
     assert!(!read.channels[&Channel::Email].enabled);
     assert_eq!(read.channels.len(), 1);
+}
+
+/// The row that decides about a mail of category `marketing`, which needs consent.
+fn row_with(
+    body: Value,
+    records: &[(Option<Channel>, bool)],
+    priority: Priority,
+) -> Option<String> {
+    let records = records.iter().map(|&(channel, is_granted)| ConsentRecord {
+        category: "marketing".to_owned(),
+        channel,
+        is_granted,
+    });
+    let consents = Consents::new(ConsentCategories::default(), records.collect());
+    let matter = Matter {
+        category: Some("marketing"),
+        priority,
+        severity: None,
+    };
+    match said(body).decide(Channel::Email, &matter, &consents) {
+        Verdict::Allowed => None,
+        Verdict::Suppressed(suppression) => Some(suppression.row),
+    }
+}
+
+#[test]
+fn what_needs_consent_is_sent_to_who_has_given_it_last() {
+    let row = |records: &[_]| row_with(json!({}), records, Priority::Critical);
+    let refused = Some("/consents/marketing".to_owned());
+    let (mail, text) = (Some(Channel::Email), Some(Channel::Sms));
+
+    assert_eq!(row(&[]), refused, "not even what is critical");
+    assert_eq!(row(&[(None, true)]), None);
+    assert_eq!(row(&[(mail, true)]), None);
+    assert_eq!(row(&[(text, true)]), refused);
+    // The latest first: what was said of all channels holds until one is spoken of, and after.
+    assert_eq!(row(&[(mail, false), (None, true)]), refused);
+    assert_eq!(row(&[(None, true), (mail, false)]), None);
+    assert_eq!(row(&[(None, false), (mail, true)]), refused);
+    assert_eq!(row(&[(text, false), (None, true)]), None);
+}
+
+#[test]
+fn who_has_turned_a_category_on_has_agreed_unless_a_record_says_otherwise() {
+    let on = json!({"categories": {"marketing": {"enabled": true}}});
+    let refused = Some("/consents/marketing".to_owned());
+
+    assert_eq!(row_with(on.clone(), &[], Priority::Normal), None);
+    assert_eq!(row_with(on, &[(None, false)], Priority::Normal), refused);
+}
+
+#[test]
+fn an_opt_out_decides_before_consent_and_a_threshold_after_it() {
+    let off = json!({"categories": {"marketing": {"enabled": false}}});
+    let row = row_with(off, &[(None, true)], Priority::Normal);
+    assert_eq!(row.as_deref(), Some("/categories/marketing/enabled"));
+
+    let high = json!({"min_severity": "high"});
+    assert_eq!(
+        row_with(high.clone(), &[], Priority::Low).as_deref(),
+        Some("/consents/marketing")
+    );
+    assert_eq!(
+        row_with(high, &[(None, true)], Priority::Low).as_deref(),
+        Some("/min_severity")
+    );
 }

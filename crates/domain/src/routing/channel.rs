@@ -85,7 +85,7 @@ impl Crossing<'_> {
         // Nobody who has said nothing misses anything.
         let verdict = self.recipient.map_or_else(
             || Verdict::Allowed,
-            |known| known.preferences.decide(channel, &self.matter),
+            |known| known.decide(channel, &self.matter),
         );
         match verdict {
             Verdict::Suppressed(suppression) if !self.is_test => {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::*;
-use crate::{Addresses, Preferences, Recipient};
+use crate::{Addresses, Consents, Preferences, Recipient};
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -66,6 +66,7 @@ fn ada() -> Recipient {
         locale: None,
         timezone: None,
         preferences: Preferences::default(),
+        consents: Consents::default(),
     }
 }
 

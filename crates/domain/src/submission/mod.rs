@@ -5,21 +5,25 @@
 //! each with a pointer to its field.
 
 mod cloud_event;
+mod consent;
 mod event;
 pub(crate) mod fields;
 pub(crate) mod json;
 mod notification;
 mod preview;
+mod rehearsal;
 mod replay;
 mod topic;
 mod user;
 
 use serde::Serialize;
 
+pub use consent::ConsentSubmission;
 pub use event::EventSubmission;
 pub use json::{check as check_json, pointer_token};
 pub use notification::NotificationSubmission;
 pub use preview::PreviewSubmission;
+pub use rehearsal::RehearsalSubmission;
 pub use replay::ReplaySubmission;
 pub use topic::{TopicSubmission, parse_members};
 pub use user::UserSubmission;

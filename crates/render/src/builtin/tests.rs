@@ -324,3 +324,22 @@ fn a_payload_nobody_meant_still_makes_a_message() {
         }
     }
 }
+
+#[test]
+fn a_price_and_a_small_quantity_are_not_rounded() {
+    let payload = json!({
+        "symbol": "BTC", "quantity": "0.00012345", "price": 1.08453, "currency": "EUR",
+    });
+    let template = builtin().get("order.filled").unwrap();
+
+    let shown = LOCALES.map(|locale| render(template, Channel::Sms, locale, &payload).body);
+
+    assert_eq!(
+        shown,
+        [
+            "Order filled: 0.00012345 BTC at 1.08453 EUR.",
+            "Заявка исполнена: 0,00012345 BTC по цене 1,08453 EUR.",
+            "تم تنفيذ أمرك: 0.00012345 BTC بسعر 1.08453 EUR.",
+        ]
+    );
+}

@@ -1,9 +1,9 @@
 //! The HTML of a mail: the brand's layout around it, the styles inlined, and a text made of it.
 //!
 //! Many mail programs read no style sheet, so every rule is written into the elements it is for. The
-//! layout carries its styles in its elements as it is, so only the fragment is parsed for each mail;
-//! one that brings a `<style>` of its own is parsed with all that is around it. A fragment with an
-//! `<html>` is a page: it gets no layout, and is parsed only if it has styles to inline.
+//! layout carries its styles in its elements as it is, and a fragment gets [`STYLES`] by the names of
+//! its elements; only one that brings a `<style>` of its own is parsed, with all that is around it.
+//! A fragment with an `<html>` is a page: it gets no layout.
 
 mod scan;
 
@@ -13,11 +13,28 @@ use css_inline::{CSSInliner, InlineError};
 use minijinja::value::Serde;
 use minijinja::{Environment, context};
 
-use self::scan::survey;
+use self::scan::{survey, with_styles};
 use crate::Brand;
 
 /// What the elements of a fragment look like.
-const STYLES: &str = include_str!("../../../../templates/layout.css");
+const STYLES: [(&str, &str); 9] = [
+    ("p", "margin:0 0 16px"),
+    ("h1", "margin:0 0 16px;font-size:22px;line-height:1.3"),
+    ("h2", "margin:0 0 12px;font-size:18px;line-height:1.3"),
+    ("ul", "margin:0 0 16px;padding:0 24px"),
+    ("ol", "margin:0 0 16px;padding:0 24px"),
+    ("li", "margin:0 0 8px"),
+    ("table", "border-collapse:collapse;margin:0 0 16px"),
+    (
+        "th",
+        "padding:4px 0;padding-inline-end:24px;font-weight:400;color:#616e7c;text-align:start;\
+         vertical-align:top",
+    ),
+    ("td", "padding:4px 0;vertical-align:top"),
+];
+
+/// Longest style sheet that [`STYLES`] make.
+const STYLES_BYTES: usize = 1024;
 
 const LAYOUT: &str = include_str!("../../../../templates/layout.html");
 
@@ -35,19 +52,18 @@ pub(crate) struct Frame<'a> {
 
 /// Makes a mail of what a template has written. The error says what is wrong with the HTML.
 pub(crate) fn finish(html: &str, frame: Frame<'_>) -> Result<String, String> {
-    let survey = survey(html, STYLES.len())?;
+    let survey = survey(html, STYLES_BYTES)?;
     match (survey.is_page, survey.has_styles) {
         (true, false) => Ok(html.to_owned()),
         (true, true) => inliner().inline(html).map_err(failed),
         (false, true) => {
-            let style = format!("<style>{STYLES}</style>");
-            inliner()
-                .inline(&wrap(html, &style, frame)?)
-                .map_err(failed)
+            let rules = STYLES.map(|(name, style)| format!("{name}{{{style}}}"));
+            let page = wrap(html, &format!("<style>{}</style>", rules.concat()), frame)?;
+            inliner().inline(&page).map_err(failed)
         }
         (false, false) => {
-            let content = inliner().inline_fragment(html, STYLES).map_err(failed)?;
-            wrap(&content, "", frame)
+            let style_of = |name: &str| Some(STYLES.iter().find(|it| it.0 == name)?.1);
+            wrap(&with_styles(html, style_of), "", frame)
         }
     }
 }
@@ -129,7 +145,7 @@ mod tests {
         for part in [
             "<html lang=\"ar\" dir=\"rtl\">",
             "<title>A &lt; B</title>",
-            "<p style=\"margin: 0 0 16px;\">Hi</p>",
+            "<p style=\"margin:0 0 16px\">Hi</p>",
             "text-align:right",
             "border-top:4px solid #ff0000",
             "src=\"https:&#x2f;&#x2f;ada.example&#x2f;logo.png\"",

@@ -106,6 +106,34 @@ pub(crate) fn survey(html: &str, styles: usize) -> Result<Survey, String> {
     Ok(survey)
 }
 
+/// Gives every element the style that `style_of` has for its name. One with a style of its own keeps
+/// that alone.
+pub(crate) fn with_styles<'a>(html: &str, style_of: impl Fn(&str) -> Option<&'a str>) -> String {
+    let mut styled = String::with_capacity(html.len() * 2);
+    let mut copied = 0;
+    let mut scanner = Scanner { rest: html };
+    while let Some(tag) = scanner.next_tag() {
+        if tag.is_end {
+            continue;
+        }
+        if tag.name == "title" {
+            scanner.raw_text("title");
+        }
+        let has_own = tag.attributes.to_ascii_lowercase().contains("style");
+        let Some(style) = style_of(&tag.name).filter(|_| !has_own) else {
+            continue;
+        };
+        let at = html.len() - tag.after_name.len();
+        styled.push_str(html.get(copied..at).unwrap_or_default());
+        styled.push_str(" style=\"");
+        styled.push_str(style);
+        styled.push('"');
+        copied = at;
+    }
+    styled.push_str(html.get(copied..).unwrap_or_default());
+    styled
+}
+
 /// Whether `top`, being open, ends where `next` begins.
 fn ends(top: &str, next: &str) -> bool {
     match next {
@@ -121,10 +149,14 @@ fn is_any(list: &[&str], name: &str) -> bool {
     list.contains(&name)
 }
 
-struct Tag {
+struct Tag<'a> {
     /// In lower case.
     name: String,
     is_end: bool,
+    /// What stands between the name and the end.
+    attributes: &'a str,
+    /// What follows the name.
+    after_name: &'a str,
 }
 
 struct Scanner<'a> {
@@ -132,7 +164,7 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn next_tag(&mut self) -> Option<Tag> {
+    fn next_tag(&mut self) -> Option<Tag<'a>> {
         loop {
             let (_, after) = self.rest.split_once('<')?;
             self.rest = after;
@@ -152,6 +184,8 @@ impl<'a> Scanner<'a> {
                 return Some(Tag {
                     name: name.to_ascii_lowercase(),
                     is_end,
+                    attributes: attributes.split_at(attributes.len() - self.rest.len()).0,
+                    after_name: attributes,
                 });
             }
             // A declaration or a mistake: a comment up to the next `>`. A lone `<` is a text.
@@ -251,6 +285,21 @@ mod tests {
         ] {
             assert_eq!(names(html).join(" "), expected, "{html}");
         }
+    }
+
+    #[test]
+    fn elements_get_their_style_where_a_parser_would_see_them() {
+        let style_of = |name: &str| (name == "p").then_some("margin:0");
+
+        assert_eq!(
+            with_styles(
+                "<P class='<p>'>a</p><!-- <p> --><p style=x><p/><br><p",
+                style_of
+            ),
+            "<P style=\"margin:0\" class='<p>'>a</p><!-- <p> --><p style=x><p style=\"margin:0\"/><br>\
+             <p style=\"margin:0\""
+        );
+        assert_eq!(with_styles("no tag < at all", style_of), "no tag < at all");
     }
 
     #[test]

@@ -13,8 +13,9 @@ use minijinja::Value;
 /// Most digits after the point that a template may ask for.
 const DIGITS_MAX: u8 = 12;
 
-/// Digits after the point of a number that says nothing of them: what is left of a third.
-const DIGITS_DEFAULT: u8 = 6;
+/// Digits after the point of a number that says nothing of them: what is left of a third, and what
+/// the smallest part of a coin needs.
+const DIGITS_DEFAULT: u8 = 8;
 
 /// Characters of the longest text that is taken for a number.
 const NUMBER_CHARS_MAX: usize = 40;

@@ -1,5 +1,6 @@
 //! Evaluates the fields of a section, borrows what is missing, and keeps within the limits.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::section::{DONORS, Shape};
 use crate::template::{Language, Template};
 use crate::vars::Facts;
 use crate::work::Work;
-use crate::{Brand, RenderError, Vars};
+use crate::{Brand, RenderError, Vars, engine};
 
 /// Most bytes of one message, all its parts together. Above what any provider takes.
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
@@ -71,7 +72,7 @@ pub fn literal(channel: Channel, subject: Option<&str>, content: &str) -> Messag
 /// One message in the making.
 struct Rendering<'a> {
     template: &'a Template,
-    engine: &'a Environment<'static>,
+    engine: Cow<'a, Environment<'static>>,
     chain: Vec<&'a Language>,
     facts: Facts,
     brand: &'a Brand,
@@ -105,7 +106,14 @@ impl<'a> Rendering<'a> {
     fn new(template: &'a Template, vars: &Vars<'a>) -> Self {
         Self {
             template,
-            engine: &template.engine,
+            engine: match engine::fuel_for(vars.count()) {
+                None => Cow::Borrowed(&template.engine),
+                Some(fuel) => {
+                    let mut engine = template.engine.clone();
+                    engine.set_fuel(Some(fuel));
+                    Cow::Owned(engine)
+                }
+            },
             chain: template.chain(vars.locale),
             facts: vars.to_facts(template.needs),
             brand: vars.brand,

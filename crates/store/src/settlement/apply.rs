@@ -12,7 +12,7 @@ use super::fold::{Deliveries, Sorted};
 use super::write::{self, Raised};
 use crate::effect::{Effect, InboxArrival, NewAttempt};
 use crate::reading::{self, Overfull};
-use crate::{deliveries, notifications, outbox, replays, traces};
+use crate::{deliveries, events, notifications, outbox, replays, traces};
 
 /// What a settlement did that others should hear of once it is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,6 +84,7 @@ pub async fn apply_within<'a>(
     let mut sorted = Sorted::from_effects(effects);
 
     let turned = digests::turn(connection, &sorted.digests).await?;
+    events::insert_rows(connection, &sorted.events).await?;
     notifications::insert_rows(connection, &sorted.notifications).await?;
     deliveries::insert_rows(connection, &sorted.deliveries).await?;
     let mut added = deliveries::insert_new_rows(connection, &sorted.added).await?;

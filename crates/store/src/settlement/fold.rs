@@ -16,10 +16,12 @@ use super::digests::Wanted;
 use crate::effect::{
     DeliveryMove, Effect, InboxArrival, NewAttempt, NewDelivery, NewNotification, Stored,
 };
+use crate::events::NewEvent;
 
 /// The effects of a settlement, by what they write; each list in effect order.
 #[derive(Debug, Default)]
 pub(super) struct Sorted<'a> {
+    pub(super) events: Vec<&'a NewEvent>,
     pub(super) notifications: Vec<&'a NewNotification>,
     pub(super) deliveries: Vec<&'a NewDelivery>,
     /// Stand-ins, which may be there.
@@ -85,6 +87,7 @@ impl<'a> Sorted<'a> {
         let mut sorted = Self::default();
         for effect in effects {
             match effect {
+                Effect::EventFired(fired) => sorted.events.push(fired),
                 Effect::NotificationPlanned(planned) => sorted.notifications.push(planned),
                 Effect::NotificationRouted {
                     id,

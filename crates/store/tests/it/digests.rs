@@ -20,7 +20,7 @@ fn rule() -> RuleId {
     Uuid::from_u128(7).into()
 }
 
-fn key(user: &str, batch_key: &str) -> DigestKey {
+pub(crate) fn key(user: &str, batch_key: &str) -> DigestKey {
     DigestKey {
         tenant_id: TenantId::default(),
         user_id: user.into(),
@@ -31,7 +31,12 @@ fn key(user: &str, batch_key: &str) -> DigestKey {
 }
 
 impl Kit {
-    fn join(&self, key: &DigestKey, source_id: Uuid, size_max: Option<u32>) -> DigestJoin {
+    pub(crate) fn join(
+        &self,
+        key: &DigestKey,
+        source_id: Uuid,
+        size_max: Option<u32>,
+    ) -> DigestJoin {
         DigestJoin {
             key: key.clone(),
             source_id,
@@ -52,7 +57,7 @@ impl Kit {
         (id, joined(self.join(key, id, None)))
     }
 
-    async fn digest(&self, id: DigestId) -> Digest {
+    pub(crate) async fn digest(&self, id: DigestId) -> Digest {
         let mut db = self.store.acquire().await.unwrap();
         let mut found = list_digests(&mut db, &[id]).await.unwrap();
         assert_eq!(found.len(), 1);
@@ -60,7 +65,7 @@ impl Kit {
     }
 
     /// All digests with their items, in the order in which they were opened.
-    async fn digests(&self) -> Vec<(Digest, Vec<Uuid>)> {
+    pub(crate) async fn digests(&self) -> Vec<(Digest, Vec<Uuid>)> {
         let mut db = self.store.acquire().await.unwrap();
         let rows: Vec<(Uuid, Uuid)> =
             sqlx::query_as("select digest_id, source_id from digest_items order by 1, 2")
@@ -88,7 +93,7 @@ impl Kit {
         digests
     }
 
-    async fn event(&self, payload: serde_json::Value) -> EventId {
+    pub(crate) async fn event(&self, payload: serde_json::Value) -> EventId {
         let id = EventId::at(self.now);
         let row = NewEvent {
             id,
@@ -108,7 +113,7 @@ impl Kit {
     }
 }
 
-fn joined(join: DigestJoin) -> Effect {
+pub(crate) fn joined(join: DigestJoin) -> Effect {
     Effect::DigestJoined(Box::new(join))
 }
 

@@ -8,7 +8,9 @@
 
 mod api_keys;
 mod connect;
+mod consents;
 mod digests;
+mod digests_kept;
 mod erase;
 mod events;
 mod history;

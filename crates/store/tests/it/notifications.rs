@@ -6,7 +6,7 @@ use serde_json::json;
 use store::effect::NewNotification;
 use store::history::{HistoryFilter, list};
 use store::notifications::{find_notification, insert_notifications, list_notifications_by_id};
-use store::prepare::{load_for_deliver, load_for_render};
+use store::prepare::{AskAgain, load_for_deliver, load_for_render};
 
 use crate::kit::{Kit, rendered};
 
@@ -147,6 +147,16 @@ async fn filters_leave_out_what_does_not_match() {
     assert_eq!(page(&kit, unread).await, [ada]);
 }
 
+/// Asks again of what has waited since then, and for no consent.
+fn again(waited_since: chrono::DateTime<chrono::Utc>) -> AskAgain<'static> {
+    static NOTHING: std::sync::LazyLock<domain::ConsentCategories> =
+        std::sync::LazyLock::new(domain::ConsentCategories::none);
+    AskAgain {
+        waited_since,
+        asked: &NOTHING,
+    }
+}
+
 #[tokio::test]
 async fn rendering_and_sending_load_what_they_need() {
     let kit = Kit::create().await;
@@ -161,7 +171,7 @@ async fn rendering_and_sending_load_what_they_need() {
     let mut connection = kit.store.acquire().await.unwrap();
 
     let ids = [sole[0], both[0], both[1], domain::DeliveryId::at(kit.now)];
-    let to_render = load_for_render(&mut connection, &ids, kit.now)
+    let to_render = load_for_render(&mut connection, &ids, again(kit.now))
         .await
         .unwrap();
     let to_deliver = load_for_deliver(&mut connection, &ids, None).await.unwrap();
@@ -205,7 +215,7 @@ async fn wishes_are_read_of_what_has_waited_and_of_no_test() {
     let ids = [late[0], tested[0], silent[0]];
 
     let fresh = kit.now - chrono::TimeDelta::minutes(1);
-    for row in load_for_deliver(&mut connection, &ids, Some(fresh))
+    for row in load_for_deliver(&mut connection, &ids, Some(again(fresh)))
         .await
         .unwrap()
     {
@@ -214,8 +224,8 @@ async fn wishes_are_read_of_what_has_waited_and_of_no_test() {
     for row in load_for_deliver(&mut connection, &ids, None).await.unwrap() {
         assert_eq!(row.wishes, None);
     }
-    let waited = load_for_deliver(&mut connection, &ids, Some(kit.now)).await;
-    let rendered = load_for_render(&mut connection, &ids, kit.now).await;
+    let waited = load_for_deliver(&mut connection, &ids, Some(again(kit.now))).await;
+    let rendered = load_for_render(&mut connection, &ids, again(kit.now)).await;
     let waited = waited.unwrap().into_iter().map(|row| (row.id, row.wishes));
     let rendered = rendered
         .unwrap()

@@ -1,5 +1,6 @@
 //! Tenants, their keys, and their users.
 
+use domain::ConsentCategories;
 use domain::{Addresses, Preferences, TenantId};
 use serde_json::json;
 use store::preferences::{find_preferences, upsert_preferences};
@@ -129,7 +130,9 @@ async fn recipients_are_whoever_has_addresses_or_wishes() {
     }
 
     let wanted = [(&tenant, &ada), (&tenant, &bob), (&tenant, &eve)];
-    let mut found = list_recipients(&mut tx, &wanted).await.unwrap();
+    let mut found = list_recipients(&mut tx, &wanted, &ConsentCategories::none())
+        .await
+        .unwrap();
 
     found.sort_by(|a, b| a.recipient.user_id.cmp(&b.recipient.user_id));
     let [ada, bob] = &found[..] else {

@@ -208,12 +208,14 @@ async fn people_are_looked_up_by_key_by_role_and_by_group() {
         .map(|n| domain::UserId::from(format!("u{n}")))
         .collect();
     let wanted: Vec<_> = ids.iter().map(|id| (&tenant, id)).collect();
-    let found = list_recipients(&mut tx, &wanted).await.unwrap();
+    let found = list_recipients(&mut tx, &wanted, &domain::ConsentCategories::default())
+        .await
+        .unwrap();
 
     assert_eq!(found.len(), 300);
     let seq_scans: i64 = sqlx::query_scalar(
         "select sum(seq_scan)::bigint from pg_stat_xact_user_tables
-         where relname in ('users', 'preferences')",
+         where relname in ('users', 'preferences', 'consents')",
     )
     .fetch_one(&mut *tx)
     .await

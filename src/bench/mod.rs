@@ -7,6 +7,7 @@
 
 pub mod burn_down;
 pub mod deliver;
+mod furnish;
 mod load;
 mod percentiles;
 pub mod pipeline;

@@ -21,6 +21,7 @@ use store::inbox::{self, FeedTotals};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
+use super::furnish;
 use super::load::Client;
 use super::percentiles::Percentiles;
 use super::roles::{Role, free_address, wait_for};
@@ -59,6 +60,10 @@ pub struct PipelineBenchArgs {
     /// Events per second, or `max`.
     #[arg(long, default_value = "max", value_parser = parse_rate)]
     pub rate: Rate,
+    /// Rules in play, each of a type of its own, with a template, preferences of every user and a
+    /// limit that counts every message. 0 leaves all of that out.
+    #[arg(long, default_value_t = 100)]
+    pub rules: u64,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -137,6 +142,10 @@ pub async fn run(config: &Config, args: &PipelineBenchArgs) -> anyhow::Result<Pi
 }
 
 async fn measure(stage: &Stage, args: &PipelineBenchArgs) -> anyhow::Result<PipelineFigures> {
+    if args.rules > 0 {
+        let users: Vec<_> = (0..USERS).map(|n| format!("user{n}")).collect();
+        furnish::furnish(&stage.store, args.rules, &users).await?;
+    }
     let address = free_address().await?;
     let api_key = format!("pr_bench_{}", std::process::id());
     let settings = [("POSTRIDER_BOOTSTRAP_API_KEY", api_key.clone())];
@@ -150,12 +159,12 @@ async fn measure(stage: &Stage, args: &PipelineBenchArgs) -> anyhow::Result<Pipe
     for part in 0..SUBMITTERS {
         let course = Arc::clone(&course);
         let client = Client::connect(address, &api_key).await?;
-        tracker.spawn(submit(client, course, args.rate, part));
+        tracker.spawn(submit(client, course, args.clone(), part));
     }
     let probes = {
         let (course, store) = (Arc::clone(&course), stage.store.clone());
         let client = Client::connect(address, &api_key).await?;
-        tracker.spawn(probe(client, store, course))
+        tracker.spawn(probe(client, store, course, args.rules))
     };
     let watched = watch(stage, args, &course, [&mut serve, &mut work]).await;
     course.is_over.store(true, Ordering::Release);
@@ -261,11 +270,11 @@ async fn drain(store: &Store, course: &Course) -> anyhow::Result<u64> {
 }
 
 /// Submits batches until the run is over.
-async fn submit(mut client: Client, course: Arc<Course>, rate: Rate, part: u64) {
+async fn submit(mut client: Client, course: Arc<Course>, args: PipelineBenchArgs, part: u64) {
     let started = Instant::now();
     let mut batches = 0_u64;
     while !course.is_over.load(Ordering::Acquire) {
-        match rate {
+        match args.rate {
             Rate::PerSecond(rate) => {
                 let seconds = batches as f64 * (BATCH * SUBMITTERS) as f64 / rate as f64;
                 sleep_until(started + Duration::from_secs_f64(seconds)).await;
@@ -280,7 +289,8 @@ async fn submit(mut client: Client, course: Arc<Course>, rate: Rate, part: u64) 
             }
         }
         let first = (batches * SUBMITTERS + part) * BATCH;
-        let events: Vec<_> = (first..first + BATCH).map(|n| event(&user(n), n)).collect();
+        let events = (first..first + BATCH).map(|n| event(&user(n), n, args.rules));
+        let events: Vec<_> = events.collect();
         let body = json!({ "events": events }).to_string();
         if let Err(error) = client.send(Method::POST, "/v1/events/batch", body).await {
             tracing::error!(error = format!("{error:#}"), "a batch was not accepted");
@@ -302,9 +312,13 @@ fn user(n: u64) -> String {
     format!("user{}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % USERS)
 }
 
-fn event(user: &str, n: u64) -> serde_json::Value {
+fn event(user: &str, n: u64, rules: u64) -> serde_json::Value {
+    let kind = match rules {
+        0 => "ORDER_FILLED".to_owned(),
+        rules => furnish::event_type(n % rules),
+    };
     json!({
-        "type": "ORDER_FILLED",
+        "type": kind,
         "event_id": format!("{user}-{n}"),
         "payload": {
             "user_id": user, "order_id": format!("o{n}"), "symbol": "AAPL", "quantity": 100,
@@ -314,13 +328,18 @@ fn event(user: &str, n: u64) -> serde_json::Value {
 }
 
 /// Sends events of the probe user, one at a time, and measures from each 202 to the feed.
-async fn probe(mut client: Client, store: Store, course: Arc<Course>) -> anyhow::Result<Vec<u32>> {
+async fn probe(
+    mut client: Client,
+    store: Store,
+    course: Arc<Course>,
+    rules: u64,
+) -> anyhow::Result<Vec<u32>> {
     let (tenant, user) = (TenantId::default(), UserId::from(PROBE_USER));
     let mut db = store.acquire().await?;
     let mut waits = Vec::new();
     let mut sent = 0_i64;
     while !course.is_over.load(Ordering::Acquire) {
-        let body = event(PROBE_USER, sent as u64).to_string();
+        let body = event(PROBE_USER, sent as u64, rules).to_string();
         client
             .send(Method::POST, "/v1/events", body)
             .await

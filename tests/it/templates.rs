@@ -1,7 +1,9 @@
 //! Templates over the API: made, used, changed, pinned, tried, removed.
 
-use domain::Role;
+use chrono::Utc;
+use domain::{Channel, Role, TenantId};
 use serde_json::{Value, json};
+use store::templates::{NewTemplate, TemplateRef, create_template, remove_template};
 use testkit::eventually;
 
 use crate::SOON;
@@ -75,7 +77,7 @@ async fn a_template_is_used_as_soon_as_it_is_made_and_changed() {
 async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone() {
     let house = House::with_outbox().await;
     let front = &house.front;
-    let text = "{{ user.locale | default('-') }} {{ at | datetime }} {{ n | number }}";
+    let text = "{{ user.locale | default('-', true) }} {{ at | datetime }} {{ n | number }}";
     let template = json!({
         "name": "times", "channels": {"in_app": {"title": "t", "message": text}},
         "translations": {"ru": {"in_app": {"message": text}}},
@@ -103,8 +105,8 @@ async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone(
         said_to,
         [
             "ru-RU 15 янв. 2026 г., 19:09 1 234,5",
-            "none Jan 16, 2026, 1:09 AM 1,234.5",
-            "none Jan 15, 2026, 4:09 PM UTC 1,234.5",
+            "- Jan 16, 2026, 1:09 AM 1,234.5",
+            "- Jan 15, 2026, 4:09 PM UTC 1,234.5",
         ]
     );
 }
@@ -232,6 +234,44 @@ async fn a_disabled_template_is_found_by_nobody() {
         .await
         .expect(200);
     assert_eq!(shown["body"], "Ours");
+}
+
+#[tokio::test]
+async fn what_another_process_changes_is_seen_at_the_door_at_once_or_soon() {
+    let front = Front::start().await;
+    let tenant = TenantId::default();
+    let new = NewTemplate {
+        name: "news.flash".into(),
+        description: None,
+        category: None,
+        channels: vec![Channel::InApp],
+        locales: vec![],
+        tags: vec![],
+        enabled: true,
+        body: news("{{ headline }}"),
+        actor: "key:pr_x".into(),
+        at: Utc::now(),
+    };
+    let mut tx = front.store.begin().await.unwrap();
+    let made = create_template(&mut tx, &tenant, queue::uuid_at(Utc::now()), new).await;
+    made.unwrap();
+    tx.commit().await.unwrap();
+    // Nobody is refused for what this process has not heard of yet.
+    front
+        .post("/v1/notifications", flash("Rain"))
+        .await
+        .expect(202);
+
+    let mut tx = front.store.begin().await.unwrap();
+    let by = TemplateRef::parse("news.flash");
+    let removed = remove_template(&mut tx, &tenant, &by, Utc::now()).await;
+    removed.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    eventually(SOON, async || {
+        let answer = front.post("/v1/notifications", flash("Rain")).await;
+        answer.status == 422
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ async fn the_readme_s_tour_goes_as_it_says() {
             taken += 1;
         }
     }
-    assert_eq!(taken, 4, "a step of the tour is not taken");
+    assert_eq!(taken, 5, "a step of the tour is not taken");
     assert_eq!(up.unwrap().interrupt().await, Some(0));
     std::fs::remove_dir_all(&dir).unwrap();
 }

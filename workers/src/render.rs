@@ -17,7 +17,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, DeliveryId, MailParts, Message, Recipient, Status, TraceStep};
+use domain::{
+    Channel, ConsentCategories, DeliveryId, MailParts, Message, Recipient, Status, TraceStep,
+};
 use queue::{Failure, Job, LeaseInfo, Outcome};
 use render::{DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, Rendered, UserVars, Vars};
 use serde::{Deserialize, Serialize};
@@ -123,7 +125,8 @@ async fn add_readers(connection: &mut Connection, loaded: &mut [Loaded]) -> Resu
         .map(|it| (&it.row.tenant_id, &it.row.user_id))
         .collect();
     let wanted: Vec<_> = wanted.into_iter().collect();
-    let known = list_recipients(connection, &wanted).await?;
+    let unasked = ConsentCategories::none();
+    let known = list_recipients(connection, &wanted, &unasked).await?;
     let known: HashMap<_, _> = known
         .into_iter()
         .map(|known| {

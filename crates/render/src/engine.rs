@@ -63,6 +63,10 @@ fn write_value(
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
+    if value.is_none() && !matches!(state.auto_escape(), AutoEscape::Json) {
+        // A word of Python's has no place in a sentence.
+        return Ok(());
+    }
     work::charge(state, value)?;
     let is_markup = matches!(state.auto_escape(), AutoEscape::Custom(_));
     if !is_markup || value.is_safe() {

@@ -299,7 +299,9 @@ async fn list_held(
 
 /// Reads what the templates of some digests are handed, in one statement.
 ///
-/// An item whose row is gone stands as an empty object, so that none is missed in silence.
+/// An item whose row is gone stands as an empty object, so that none is missed in silence. What quiet
+/// hours held back has a `title` and, if it brought its own words, a `message`, unless its payload
+/// says otherwise.
 pub async fn list_items(
     connection: &mut PgConnection,
     ids: &[DigestId],
@@ -325,7 +327,15 @@ pub async fn list_items(
                            over (order by first.source_id) as bytes
                 from (
                     select item.source_id,
-                           coalesce(event.payload, sent.data, '{}') as payload
+                           case when sent.id is null then coalesce(event.payload, '{}')
+                                else jsonb_strip_nulls(jsonb_build_object(
+                                         'title', coalesce(
+                                             sent.subject,
+                                             initcap(translate(lower(sent.type), '._-', '   '))
+                                         ),
+                                         'message', sent.content
+                                     )) || coalesce(event.payload, sent.data, '{}')
+                           end as payload
                     from (
                         select item.source_id, held.notification_id
                         from digest_items as item

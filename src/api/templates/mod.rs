@@ -277,6 +277,6 @@ async fn versions(
         .await
         .map_err(ApiError::from_store)?;
     let views: Vec<_> = rows.into_iter().map(VersionView::of).collect();
-    let page = Page::by_number(views, limit, |view| view.number());
+    let page = Page::by_number(views, limit, VersionView::number);
     Ok(Json(StatusCode::OK, page))
 }

@@ -227,6 +227,7 @@ impl VersionView {
         }
     }
 
+    /// Where a page ends.
     pub(super) fn number(&self) -> u32 {
         self.version
     }

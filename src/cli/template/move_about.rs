@@ -205,6 +205,10 @@ async fn stored(
     Ok(bodies)
 }
 
+const HEX: [char; 16] = [
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+];
+
 /// A file name that every system takes, and that no other template has.
 fn file_name(key: &str) -> String {
     let mut name = String::new();
@@ -212,7 +216,8 @@ fn file_name(key: &str) -> String {
         if byte.is_ascii_alphanumeric() || b".-".contains(&byte) {
             name.push(char::from(byte));
         } else {
-            name.push_str(&format!("%{byte:02x}"));
+            name.push('%');
+            name.extend([byte >> 4, byte & 15].map(|digit| HEX[usize::from(digit)]));
         }
     }
     // A name of dots alone means a folder.

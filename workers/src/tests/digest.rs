@@ -3,8 +3,8 @@
 use ::channels::Channels;
 use chrono::TimeDelta;
 use domain::{
-    Addresses, Channel, DeliveryId, DigestId, DigestKey, EventId, NotificationId, Preferences,
-    Priority, Recipient, Status, Telling, TemplateNames,
+    Addresses, Channel, Consents, DeliveryId, DigestId, DigestKey, EventId, NotificationId,
+    Preferences, Priority, Recipient, Status, Telling, TemplateNames,
 };
 use queue::{Job, NewJob, Outcome};
 use serde_json::json;
@@ -64,7 +64,7 @@ fn known(preferences: Preferences) -> Recipient {
         locale: None,
         timezone: None,
         preferences,
-        consents: domain::Consents::default(),
+        consents: Consents::default(),
     }
 }
 

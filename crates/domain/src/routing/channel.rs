@@ -180,6 +180,7 @@ fn held_back(
     steps.push(quiet.step(STEP, delivery.channel));
     match quiet.mode {
         QuietMode::Deliver => return delivery,
+        // Either can be taken back until then.
         QuietMode::Defer | QuietMode::Digest => delivery.status = Status::Pending,
         QuietMode::Drop => {
             delivery.status = Status::Suppressed;

@@ -9,6 +9,8 @@
 //! 4. A template without any usable section is shown as the template [`PLAIN`](crate::PLAIN) would show it.
 //! 5. A webhook without a section carries the payload.
 
+#[cfg(test)]
+mod bounds_tests;
 mod render;
 #[cfg(test)]
 mod tests;

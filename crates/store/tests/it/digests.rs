@@ -415,6 +415,7 @@ async fn items_are_read_in_the_order_in_which_they_came_and_the_last_is_the_subj
         2,
         "the lost one stands empty"
     );
+    assert_eq!(items[&of_night].payloads[0]["title"], "Notification");
     assert_eq!(to_tell[0].last_event, Some(ids[4]));
     assert_eq!(to_tell[0].kind.as_deref(), Some("order.filled"));
     assert_eq!(to_tell[0].count, 5);

@@ -196,13 +196,8 @@ pub async fn load_for_render(
     .fetch_all(&mut *connection)
     .await
     .map_err(during("load deliveries to render"))?;
-    let told: BTreeSet<_> = rows.iter().filter_map(|row| row.digest_id).collect();
-    let told: Vec<_> = told.into_iter().map(DigestId::from).collect();
-    let mut digests: HashMap<_, _> = HashMap::new();
-    if !told.is_empty() {
-        let items = list_items(connection, &told).await?;
-        digests.extend(items.into_iter().map(|(id, items)| (id, Arc::new(items))));
-    }
+    let told = rows.iter().filter_map(|row| row.digest_id);
+    let digests = digests(connection, told.collect()).await?;
 
     rows.into_iter()
         .map(|row| {
@@ -260,6 +255,20 @@ pub async fn load_for_render(
             })
         })
         .collect()
+}
+
+/// What digests tell, where any is told.
+async fn digests(
+    connection: &mut PgConnection,
+    told: BTreeSet<Uuid>,
+) -> Result<HashMap<DigestId, Arc<DigestItems>>, StoreError> {
+    if told.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let told: Vec<_> = told.into_iter().map(DigestId::from).collect();
+    let items = list_items(connection, &told).await?;
+    let items = items.into_iter().map(|(id, items)| (id, Arc::new(items)));
+    Ok(items.collect())
 }
 
 /// Loads deliveries with their notification, for sending.

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use store::{Store, deliveries};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::furnish;
 use super::load::Client;
 use super::percentiles::Percentiles;
 use super::roles::{Role, free_address, wait_for};
 use super::sink::{DeadHost, Sink};
-use super::furnish;
 use super::stage::Stage;
 use crate::config::Config;
 

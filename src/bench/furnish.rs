@@ -2,7 +2,10 @@
 //! a busy installation does.
 
 use anyhow::{Context, ensure};
-use domain::{Channel, Limit, LimitBook, LimitSubmission, Preferences, RuleId, RuleSubmission, TenantId, UserId};
+use domain::{
+    Channel, Limit, LimitBook, LimitSubmission, Preferences, RuleId, RuleSubmission, TenantId,
+    UserId,
+};
 use queue::Clock;
 use serde_json::{Value, json};
 use store::Store;
@@ -10,7 +13,6 @@ use store::limits::{lock_limits, upsert_limit};
 use store::preferences::upsert_preferences;
 use store::rules::{NewRule, apply_rules};
 use store::templates::{NewTemplate, create_template};
-use uuid::Uuid;
 
 /// The template that all rules tell by: written over the API, so a version of it is pinned.
 const TEMPLATE: &str = "bench.order";
@@ -39,7 +41,7 @@ pub(super) async fn furnish(store: &Store, rules: u64, users: &[String]) -> anyh
         actor: "cli:bench".to_owned(),
         at: now,
     };
-    create_template(&mut tx, &tenant, Uuid::now_v7(), template).await?;
+    create_template(&mut tx, &tenant, RuleId::at(now).as_uuid(), template).await?;
     let rows = (0..rules).map(|n| {
         let rule = RuleSubmission::parse(rule(n))
             .map_err(|errors| anyhow::anyhow!("a rule of the bench is refused: {errors:?}"))?;
@@ -62,7 +64,7 @@ pub(super) async fn furnish(store: &Store, rules: u64, users: &[String]) -> anyh
     let limit = LimitSubmission::parse(limit())
         .map_err(|errors| anyhow::anyhow!("the limit of the bench is refused: {errors:?}"))?;
     lock_limits(&mut tx, &tenant).await?;
-    let limit = limit.into_limit(Uuid::now_v7(), now, now);
+    let limit = limit.into_limit(RuleId::at(now).as_uuid(), now, now);
     upsert_limit(&mut tx, &tenant, &limit).await?;
     tx.commit().await.context("could not furnish the stage")
 }
@@ -76,7 +78,7 @@ pub(super) async fn lift_mail_limits(store: &Store) -> anyhow::Result<()> {
     let of_mail = |limit: &Limit| limit.of.channel == Some(Channel::Email);
     for limit in defaults.into_iter().filter(of_mail) {
         let lifted = Limit {
-            id: domain::DeliveryId::at(now).as_uuid(),
+            id: RuleId::at(now).as_uuid(),
             enabled: false,
             ..limit
         };

@@ -13,8 +13,6 @@ alter table notifications
     -- The digest that it tells; its items are the events.
     add column digest_id        uuid;
 
-alter table deliveries add column template_version integer;
-
 -- Pages of a topic's members in the order of bytes, whatever the database collates by.
 create index topic_members_page_idx on topic_members (topic_id, user_id collate "C");
 

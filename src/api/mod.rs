@@ -40,6 +40,7 @@ mod submit;
 mod templates;
 pub mod token;
 mod topics;
+mod trace;
 mod users;
 mod view;
 
@@ -81,6 +82,7 @@ fn routes() -> (Router<App>, OpenApi) {
     let mut routes = OpenApiRouter::new()
         .merge(events::routes())
         .merge(notifications::routes())
+        .merge(trace::routes())
         .merge(cancel::routes())
         .merge(inbox::routes())
         .merge(marks::routes())

@@ -36,7 +36,7 @@ use super::query::Query;
 use super::roles::Sender;
 use super::submit;
 use super::templates::named::NamedTemplates;
-use super::view::{DeliveryView, NotificationView, TraceView};
+use super::view::{DeliveryView, NotificationView};
 use crate::app::App;
 use crate::intake::Row;
 
@@ -47,7 +47,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(submit_notifications))
         .routes(routes!(test_notification))
         .routes(routes!(show))
-        .routes(routes!(trace))
 }
 
 /// What became of one direct send.
@@ -309,26 +308,6 @@ pub(super) async fn show(
         .await
         .map_err(ApiError::from_store)?;
     let shown = whole(notification, deliveries, attempts).with_entry(entry);
-    Ok(Json(StatusCode::OK, shown))
-}
-
-/// Show every decision about a notification, in order.
-#[utoipa::path(
-    get, path = "/v1/notifications/{id}/trace", tag = "Look up", operation_id = "trace_notification",
-    params(("id" = String, Path, description = "The notification's id.")),
-    responses((status = 200, description = "The decisions.", body = Vec<TraceView>)),
-)]
-pub(super) async fn trace(
-    State(app): State<App>,
-    caller: Caller,
-    params: Result<RawPathParams, RawPathParamsRejection>,
-) -> Result<Json<Vec<TraceView>>, ApiError> {
-    let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
-    let notification = find(&mut conn, &caller, params).await?;
-    let entries = store::traces::list_trace(&mut conn, notification.id)
-        .await
-        .map_err(ApiError::from_store)?;
-    let shown = entries.into_iter().map(TraceView::of).collect();
     Ok(Json(StatusCode::OK, shown))
 }
 

@@ -371,10 +371,10 @@ fn variants(sides: &[SideCount], seconds: f64) -> Vec<VariantView> {
     let mut views: Vec<VariantView> = Vec::new();
     for side in sides {
         let rule_id = side.rule_id.to_string();
-        let is_same = |view: &&mut VariantView| {
+        let is_same = |view: &VariantView| {
             view.rule_id == rule_id && view.action == side.action && view.variant == side.variant
         };
-        if views.last_mut().filter(is_same).is_none() {
+        if !views.last().is_some_and(is_same) {
             views.push(VariantView {
                 rule_id,
                 action: side.action,

@@ -58,6 +58,12 @@ pub(super) struct NotificationView {
     priority: Priority,
     category: Option<String>,
     template: Option<String>,
+    /// The version of the template that it is told in; 0 ships with the binary.
+    template_version: Option<u32>,
+    /// The rule that led to it.
+    rule_id: Option<String>,
+    /// The side of the rule's test that its user is on.
+    variant: Option<String>,
     locale: Option<String>,
     subject: Option<String>,
     content: Option<String>,
@@ -89,6 +95,9 @@ impl NotificationView {
             priority: row.priority,
             category: row.category,
             template: row.template,
+            template_version: row.decided.template_version,
+            rule_id: row.decided.rule.map(|(id, _)| id.to_string()),
+            variant: row.decided.variant,
             locale: row.locale,
             subject: row.subject,
             content: row.content,

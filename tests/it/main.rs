@@ -14,6 +14,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 mod access;
 mod bad_input;
+mod brain;
 mod cancel;
 mod cli;
 mod cloud_events;

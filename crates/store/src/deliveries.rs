@@ -33,6 +33,10 @@ pub struct Delivery {
     /// `None` in-app, where the user is the address.
     pub address: Option<String>,
     pub error: Option<String>,
+    /// What it was rendered by; `None` for a send that brings its own words.
+    pub template: Option<String>,
+    /// The language it was rendered in.
+    pub locale: Option<String>,
     /// `None` until rendered.
     pub message: Option<Message>,
     /// In-app only, once arrived: its number in the feed.
@@ -68,8 +72,8 @@ pub async fn list_deliveries(
         r#"
         select delivery.id, delivery.notification_id, delivery.job_id, delivery.created_at,
                delivery.updated_at, delivery.channel, delivery.status, delivery.attempts,
-               delivery.provider, delivery.address, delivery.error,
-               delivery.message as "message: Document<Message>", delivery.seq,
+               delivery.provider, delivery.address, delivery.error, delivery.template,
+               delivery.locale, delivery.message as "message: Document<Message>", delivery.seq,
                inbox.seen_at as "seen_at?", inbox.read_at as "read_at?",
                inbox.archived_at as "archived_at?"
         from deliveries as delivery
@@ -103,6 +107,8 @@ pub async fn list_deliveries(
                 provider: row.provider,
                 address: row.address,
                 error: row.error,
+                template: row.template,
+                locale: row.locale,
                 message: row.message.map(|message| message.0),
                 seq: row.seq,
                 reading: Reading {

@@ -196,13 +196,8 @@ pub async fn load_for_render(
     .fetch_all(&mut *connection)
     .await
     .map_err(during("load deliveries to render"))?;
-    let told: BTreeSet<_> = rows.iter().filter_map(|row| row.digest_id).collect();
-    let told: Vec<_> = told.into_iter().map(DigestId::from).collect();
-    let mut digests: HashMap<_, _> = HashMap::new();
-    if !told.is_empty() {
-        let items = list_items(connection, &told).await?;
-        digests.extend(items.into_iter().map(|(id, items)| (id, Arc::new(items))));
-    }
+    let told = rows.iter().filter_map(|row| row.digest_id);
+    let digests = list_told(connection, told.collect()).await?;
 
     rows.into_iter()
         .map(|row| {
@@ -260,6 +255,19 @@ pub async fn load_for_render(
             })
         })
         .collect()
+}
+
+/// Reads what some digests have gathered, each once.
+async fn list_told(
+    connection: &mut PgConnection,
+    ids: BTreeSet<Uuid>,
+) -> Result<HashMap<DigestId, Arc<DigestItems>>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<_> = ids.into_iter().map(DigestId::from).collect();
+    let items = list_items(connection, &ids).await?.into_iter();
+    Ok(items.map(|(id, items)| (id, Arc::new(items))).collect())
 }
 
 /// Loads deliveries with their notification, for sending.

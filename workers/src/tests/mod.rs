@@ -1,9 +1,9 @@
 //! Handlers as functions of values: rows in, outcome out, no database.
 
 mod burial;
+mod crash_digest;
 mod deliver;
 mod digest;
-mod digest_race;
 mod digest_way;
 mod quiet_hours;
 mod render;

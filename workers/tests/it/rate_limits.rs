@@ -243,7 +243,7 @@ async fn a_send_that_expires_while_it_waits_expires_on_time() {
     let expires_at = now() + TimeDelta::seconds(2);
     let second = plant
         .send("ada", Channel::Email, |row| {
-            row.expires_at = Some(expires_at)
+            row.expires_at = Some(expires_at);
         })
         .await;
 

@@ -122,3 +122,17 @@ fn html_that_no_parser_should_see_is_refused_with_its_place() {
         "/channels/email/body_html: renders to HTML that is nested deeper than 200 elements"
     );
 }
+
+#[test]
+fn a_field_may_do_less_with_a_payload_of_very_many_values() {
+    let text = "name: x\nchannels:\n  sms: {body: '{% for n in range(9999) %}{% endfor %}'}\n";
+    let templates = compile(text);
+    let render = |values: usize| {
+        let payload = json!({"list": vec![0; values]});
+        render_event(&templates, "x", Channel::Sms, "x", &payload)
+    };
+
+    assert!(render(9_000).is_ok());
+    let error = render(90_000).unwrap_err();
+    assert!(matches!(error, RenderError::Evaluation { .. }), "{error:?}");
+}

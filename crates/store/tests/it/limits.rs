@@ -266,7 +266,7 @@ async fn a_limit_reads_back_and_every_change_raises_the_revision() {
     upsert_limit(&mut tx, &tenant, &written).await.unwrap();
     assert_eq!(
         list_limits(&mut tx, &tenant).await.unwrap(),
-        [written.clone()]
+        std::slice::from_ref(&written)
     );
     assert_eq!(
         read_revisions(&mut tx).await.unwrap().limits,

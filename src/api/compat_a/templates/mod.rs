@@ -24,6 +24,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Json, JsonBody};
 use crate::api::error::ApiError;
 use crate::api::once::{self, Begun, PostBody};
+use crate::api::openapi::rules::anything;
 use crate::api::openapi::words::{ChannelAsked, ChannelWord};
 use crate::api::path::TemplatePath;
 use crate::api::query::Query;
@@ -65,7 +66,7 @@ struct TemplateOfABody {
     /// What is said. HTML, if it is a mail's and begins with `<`.
     content: Option<String>,
     /// The names of what it uses, or a JSON Schema of it.
-    #[schema(nullable, value_type = Option<Vec<String>>)]
+    #[schema(schema_with = anything)]
     variables: Option<Value>,
     #[schema(nullable, default = true)]
     is_active: Option<bool>,

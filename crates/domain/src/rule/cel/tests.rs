@@ -177,6 +177,23 @@ fn a_join_runs_over_a_small_event_and_not_over_a_large_one() {
 }
 
 #[test]
+fn lists_of_hundreds_are_filtered_and_gathered() {
+    let items: Vec<_> = (0..300)
+        .map(|n| json!({"sku": format!("sku {n}"), "n": n}))
+        .collect();
+    let source = "event.data.items.filter(i, i.n > 5).map(i, i.sku).size() == 294";
+    assert_eq!(answer(source, &json!({"items": items})), Ok(true.into()));
+}
+
+#[test]
+fn copies_of_copies_are_refused_for_what_is_no_small_event() {
+    let items = vec![json!({"a": 1, "b": 2}); 300];
+    let source = "event.data.items.map(x, event.data.items).size() == 1";
+    let refused = answer(source, &json!({"items": items})).unwrap_err();
+    assert_eq!(refused, "could take too long for an event so large");
+}
+
+#[test]
 fn a_large_event_does_not_stop_an_expression_that_looks_at_little_of_it() {
     let large = vec![json!({"text": "x".repeat(100)}); 5000];
     let payload = json!({"xs": ["a", "b"], "rest": large});

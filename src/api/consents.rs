@@ -81,7 +81,7 @@ impl ConsentView {
 
 /// List the records of consents, newest first.
 ///
-/// Needs the role `read`; a user sees their own.
+/// Services need the role `read`; a user sees their own.
 #[utoipa::path(
     get, path = "/v1/consents", tag = "Consents", operation_id = "list_consents",
     params(
@@ -118,7 +118,7 @@ async fn list(
 
 /// Record that a user has agreed to be sent a category, or does so no longer.
 ///
-/// Needs the role `admin`; a user speaks for themself. The record that stood of the same user,
+/// Services need the role `admin`; a user speaks for themself. The record that stood of the same user,
 /// category and channel stays in the log.
 #[utoipa::path(
     post, path = "/v1/consents", tag = "Consents", operation_id = "record_consent",
@@ -146,7 +146,7 @@ async fn create(
 
 /// Show a record.
 ///
-/// Needs the role `read`; a user sees their own.
+/// Services need the role `read`; a user sees their own.
 #[utoipa::path(
     get, path = "/v1/consents/{id}", tag = "Consents", operation_id = "show_consent",
     params(("id" = String, Path, description = "Its id.")),
@@ -165,7 +165,7 @@ async fn show(
 
 /// Record another state of a consent.
 ///
-/// Needs the role `admin`; a user changes their own. The answer is a new record of the same user,
+/// Services need the role `admin`; a user changes their own. The answer is a new record of the same user,
 /// category and channel.
 #[utoipa::path(
     put, path = "/v1/consents/{id}", tag = "Consents", operation_id = "change_consent",
@@ -216,7 +216,7 @@ async fn replace(
 
 /// Withdraw a consent. The log stays.
 ///
-/// Needs the role `admin`; a user withdraws their own.
+/// Services need the role `admin`; a user withdraws their own.
 #[utoipa::path(
     delete, path = "/v1/consents/{id}", tag = "Consents", operation_id = "withdraw_consent",
     params(("id" = String, Path, description = "The id of any of its records.")),

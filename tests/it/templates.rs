@@ -115,35 +115,43 @@ async fn a_message_is_in_the_language_of_its_reader_and_its_times_in_their_zone(
 async fn what_is_planned_is_told_in_the_version_of_then_even_if_the_template_is_removed() {
     let house = House::with_outbox().await;
     let front = &house.front;
-    front
+    let render = async |verb: &str| {
+        let path = format!("/v1/admin/queues/render/{verb}");
+        front.post(&path, json!({})).await.expect(200);
+    };
+    let routed = async |count: i64| {
+        eventually(SOON, async || front.count("deliveries").await == count).await;
+    };
+    let old = front
         .post("/v1/templates", news("Old: {{ headline }}"))
-        .await
-        .expect(201);
-    front
-        .post("/v1/admin/queues/render/pause", json!({}))
-        .await
-        .expect(200);
-    let id = house.send(flash("Rain")).await;
+        .await;
+    old.expect(201);
+    render("pause").await;
+    let first = house.send(flash("Rain")).await;
     let event = json!({"type": "NEWS_FLASH", "payload": {"user_id": "ada", "headline": "Hail"}});
     front.post("/v1/events", event).await.expect(202);
-    eventually(SOON, async || front.count("deliveries").await == 2).await;
+    routed(2).await;
+    let new = news("New: {{ headline }}");
+    front.put("/v1/templates/news.flash", new).await.expect(200);
+    // The workers have seen the new version when they route this.
+    let second = house.send(flash("Snow")).await;
+    routed(3).await;
 
-    front
-        .put("/v1/templates/news.flash", news("New"))
-        .await
-        .expect(200);
-    front.delete("/v1/templates/news.flash").await.expect_gone();
-    front
-        .post("/v1/admin/queues/render/resume", json!({}))
-        .await
-        .expect(200);
-
-    assert_eq!(said(&house, &id).await, "Old: Rain");
-    eventually(SOON, async || front.count("inbox").await == 2).await;
+    render("resume").await;
+    assert_eq!(said(&house, &first).await, "Old: Rain");
+    assert_eq!(said(&house, &second).await, "New: Snow");
+    eventually(SOON, async || front.count("inbox").await == 3).await;
     let page = front.get("/v1/notifications?user_id=ada").await.expect(200);
-    let all: Vec<_> = page["items"].as_array().unwrap().iter().collect();
-    let event = all.iter().find(|it| it["id"] != id.as_str()).unwrap();
+    let mut all = page["items"].as_array().unwrap().iter();
+    let event = all.find(|it| it["type"] == "NEWS_FLASH").unwrap();
     assert_eq!(event["in_app"]["message"], "Old: Hail");
+
+    render("pause").await;
+    let last = house.send(flash("Fog")).await;
+    routed(4).await;
+    front.delete("/v1/templates/news.flash").await.expect_gone();
+    render("resume").await;
+    assert_eq!(said(&house, &last).await, "New: Fog");
 }
 
 #[tokio::test]

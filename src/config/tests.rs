@@ -285,7 +285,7 @@ fn every_mistake_in_a_file_names_its_line() {
         (
             "work:\n  queues: emial\n",
             "x.yaml:2: work.queues has `emial`; there are route, render, \
-          retry, email, sms, voice, push, web_push, slack, webhook, in_app, pagerduty",
+          retry, quiet_hours, batch_flush, email, sms, voice, push, web_push, slack, webhook, in_app, pagerduty",
         ),
         (
             "log:\n  filter: a=b=c\n",

@@ -69,7 +69,7 @@ async fn the_dry_run_says_beforehand_what_the_trace_says_afterwards() {
             json!({"addresses": {"email": "ada@example.com"}, "locale": "de"}),
         )
         .await
-        .expect(201);
+        .expect(200);
     front
         .put(
             "/v1/users/ada/preferences",

@@ -233,8 +233,18 @@ pub async fn list_to_tell(
             order by item.source_id desc
             limit 1
         ) as last on true
-        left join notifications as sent on sent.id = last.notification_id
-        left join events as event on event.id = coalesce(sent.event_id, last.source_id)
+        left join lateral (
+            select sent.type, sent.event_id
+            from notifications as sent
+            where sent.id = last.notification_id
+            limit 1
+        ) as sent on true
+        left join lateral (
+            select event.id, event.type
+            from events as event
+            where event.id = coalesce(sent.event_id, last.source_id)
+            limit 1
+        ) as event on true
         "#,
         &ids,
     )

@@ -82,7 +82,7 @@ async fn the_dry_run_says_beforehand_what_the_trace_says_afterwards() {
         "conditions": [{"field": "severity", "operator": "gte", "value": "high"}],
         "when": "event.data.ratio < 1.0",
         "actions": [{
-            "channels": ["sms", "email"], "fallback": ["email", "in_app"],
+            "channels": ["sms", "email"], "fallback": ["push", "in_app"],
             "recipients": {"type": "dynamic", "expression": "event.data.user_id"},
             "variants": [{"name": "a", "weight": 1, "template": "margin.a"},
                          {"name": "b", "weight": 1, "template": "margin.b"}],
@@ -118,7 +118,7 @@ async fn the_dry_run_says_beforehand_what_the_trace_says_afterwards() {
         assert_eq!(notification[name], planned[name], "{name}");
     }
     assert_eq!(notification["category"], "risk");
-    // No number for the text message; the mail is not wanted, also not in its place.
+    // No number for the text message and no device in its place; the mail is not wanted.
     let channels: Vec<_> = planned["deliveries"]
         .as_array()
         .unwrap()

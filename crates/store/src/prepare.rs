@@ -160,12 +160,10 @@ pub async fn load_for_render(
         join notifications as notification on notification.id = delivery.notification_id
         left join events as event on event.id = notification.event_id
         left join lateral (
-            select said.body, (
-                select known.timezone
-                from users as known
-                where known.tenant_id = said.tenant_id and known.user_id = said.user_id
-            ) as timezone
+            select said.body, known.timezone
             from preferences as said
+            left join users as known
+                on known.tenant_id = said.tenant_id and known.user_id = said.user_id
             where (notification.send_at is not null or notification.created_at <= $2)
               and not notification.is_test
               and said.tenant_id = delivery.tenant_id
@@ -288,7 +286,24 @@ pub async fn load_for_deliver(
                notification.category, notification.created_at, notification.expires_at,
                notification.is_test, notification.delivery_count,
                notification.bypass_quiet_hours, wish.body as "body?: Document<Value>",
-               wish.timezone, agreed.records as "records?: Json<Vec<Standing>>", case when wish.body is not null then (
+               wish.timezone, case when notification.category = any($3::text[])
+                    and $2::timestamptz is not null
+                    and (notification.send_at is not null or notification.created_at <= $2)
+                    and not notification.is_test
+               then (
+                   select coalesce(jsonb_agg(
+                       jsonb_build_object(
+                           'category', standing.category, 'channel', standing.channel,
+                           'granted', standing.granted
+                       )
+                       order by standing.consent_id desc
+                   ), '[]')
+                   from consents as standing
+                   where standing.tenant_id = delivery.tenant_id
+                     and standing.user_id = delivery.user_id
+                     and standing.category = notification.category
+                     and standing.superseded_at is null
+               ) end as "records?: Json<Vec<Standing>>", case when wish.body is not null then (
                    select event.severity
                    from events as event
                    where event.id = notification.event_id
@@ -303,12 +318,10 @@ pub async fn load_for_deliver(
         join deliveries as delivery on delivery.id = wanted.id
         join notifications as notification on notification.id = delivery.notification_id
         left join lateral (
-            select said.body, (
-                select known.timezone
-                from users as known
-                where known.tenant_id = said.tenant_id and known.user_id = said.user_id
-            ) as timezone
+            select said.body, known.timezone
             from preferences as said
+            left join users as known
+                on known.tenant_id = said.tenant_id and known.user_id = said.user_id
             where $2::timestamptz is not null
               and (notification.send_at is not null or notification.created_at <= $2)
               and not notification.is_test
@@ -316,23 +329,6 @@ pub async fn load_for_deliver(
               and said.user_id = delivery.user_id
             limit 1
         ) as wish on true
-        left join lateral (
-            select coalesce(jsonb_agg(
-                jsonb_build_object(
-                    'category', standing.category, 'channel', standing.channel,
-                    'granted', standing.granted
-                )
-                order by standing.consent_id desc
-            ), '[]') as records
-            from consents as standing
-            where standing.tenant_id = delivery.tenant_id
-              and standing.user_id = delivery.user_id
-              and standing.category = notification.category
-              and standing.superseded_at is null
-        ) as agreed on notification.category = any($3::text[])
-            and $2::timestamptz is not null
-            and (notification.send_at is not null or notification.created_at <= $2)
-            and not notification.is_test
         "#,
         &ids,
         again.map(|again| again.waited_since),

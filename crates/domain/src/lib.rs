@@ -8,9 +8,9 @@
 //!
 //! `id`, `channel`, `priority`, `status` and `recipient` are the vocabulary; `message`, with the
 //! `mail` in it, and `trace` are what is stored. `submission` is what may come in, `preference` what
-//! people want, `routing` decides who hears of it and how, `retry` when to try again, `limit`
-//! how many may go out, and `replay` what an operator may have tried again. `role` is what a credential may do, and `feed` names a
-//! wake-up.
+//! people want, `rule` what operators want; `routing` decides who hears of it and how, `digest` what
+//! is told together, `limit` how many may go out, `retry` when to try again, and `replay` what an
+//! operator may have tried again. `role` is what a credential may do, and `feed` names a wake-up.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod address;
@@ -46,9 +46,8 @@ pub use locale::is_locale;
 pub use mail::{Attachment, MailParts};
 pub use message::Message;
 pub use preference::{
-    CategoryPreference, Chain, ChannelPreference, ConsentCategories, ConsentRecord, Consents,
-    Matter, Permitted, Preferences, Quiet, QuietHours, QuietMode, QuietWindow, Suppression,
-    Verdict, WallClock,
+    CategoryPreference, ChannelPreference, ConsentCategories, ConsentRecord, Consents, Matter,
+    Preferences, Quiet, QuietHours, QuietMode, QuietWindow, Suppression, Verdict, WallClock,
 };
 pub use priority::{Priority, Severity};
 pub use recipient::{Addresses, Recipient};

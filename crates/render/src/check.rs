@@ -5,9 +5,7 @@ use chrono::DateTime;
 use domain::{Channel, NotificationId, Priority, UserId};
 use serde_json::Value;
 
-use crate::{
-    Brand, EventVars, NotificationVars, Template, TemplateIssue, UserVars, Vars, canonical_name,
-};
+use crate::{Brand, EventVars, NotificationVars, Template, TemplateIssue, UserVars, Vars};
 
 /// The moment of every check, so that a check says the same tomorrow.
 const AT: i64 = 1_800_000_000;
@@ -64,7 +62,7 @@ impl Template {
     ) -> Result<(), TemplateIssue> {
         let at = DateTime::from_timestamp(AT, 0).expect("it is within the calendar");
         let user_id = UserId::from("user-1");
-        let kind = canonical_name(self.name());
+        let kind = domain::template_key(self.name());
         let vars = Vars {
             data: sample,
             items: None,

@@ -70,5 +70,5 @@ pub use error::{RenderError, TemplateError, TemplateIssue};
 pub use file::Source;
 pub use message::{Rendered, literal};
 pub use template::{DEFAULT_LOCALE, Outline, Template};
-pub use templates::{PLAIN, Templates, canonical_name};
+pub use templates::{PLAIN, Templates};
 pub use vars::{EventVars, Gathered, NotificationVars, UserVars, Vars};

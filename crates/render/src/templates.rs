@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::Channel;
+use domain::{Channel, template_key};
 use serde_json::{Map, Value};
 
 use crate::builtin::BUILTINS;
@@ -16,7 +16,7 @@ pub const PLAIN: &str = "plain";
 /// A set of templates.
 #[derive(Debug, Clone)]
 pub struct Templates {
-    /// By canonical name, see [`canonical_name`].
+    /// By [`template_key`].
     by_name: BTreeMap<String, Arc<Template>>,
 }
 
@@ -32,7 +32,7 @@ impl Templates {
         let mut by_name: BTreeMap<String, Arc<Template>> = BTreeMap::new();
         for source in sources {
             let template = source.compile().map_err(first)?;
-            let key = canonical_name(template.name());
+            let key = template_key(template.name());
             if let Some(other) = by_name.get(&key) {
                 return Err(TemplateError {
                     file: source.file.to_owned(),
@@ -48,7 +48,7 @@ impl Templates {
     /// The template that answers to `name`: case does not matter and `_` equals `.`, so
     /// `ORDER_FILLED` finds `order.filled`.
     pub fn get(&self, name: &str) -> Option<&Arc<Template>> {
-        self.by_name.get(&canonical_name(name))
+        self.by_name.get(&template_key(name))
     }
 
     /// Every template, by name.
@@ -94,11 +94,6 @@ impl Templates {
         })?;
         template.render(channel, vars)
     }
-}
-
-/// A name as it is compared: `ORDER_FILLED` and `order.filled` are one.
-pub fn canonical_name(name: &str) -> String {
-    name.to_lowercase().replace('_', ".")
 }
 
 /// A start stops at the first error; `template check` shows them all.

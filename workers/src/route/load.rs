@@ -121,8 +121,6 @@ pub(crate) async fn load(
         let named = heard.iter().flat_map(|heard| &heard.recipients);
         users.extend(named.map(|(user_id, _)| (&hearing.event.tenant_id, user_id)));
     }
-    let closed = jobs.iter().filter_map(|job| digests.get(&digest_of(job)?));
-    users.extend(closed.map(|it| (&it.digest.key.tenant_id, &it.digest.key.user_id)));
     let people = people(connection, users, shelf).await?;
     let known = |tenant: &TenantId, user: &UserId| {
         let known = people.get(tenant)?.get(user)?;

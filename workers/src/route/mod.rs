@@ -9,8 +9,8 @@
 //!
 //! The decisions are `domain`'s: [`RuleBook`](domain::RuleBook) says which rules speak of an event,
 //! [`ActionFacts::plan`] what a user is told, [`route_direct`](domain::route_direct) what becomes of
-//! a direct send, [`tell`](mod@tell) how a digest is told. [`load`](mod@load) looks up whom they are about, for a whole claim at once, and
-//! [`rows`] turns plans into rows.
+//! a direct send, [`tell`](mod@tell) how a digest is told. [`load`](mod@load) looks up whom they are
+//! about, for a whole claim at once, and [`rows`] turns plans into rows.
 //!
 //! An audience of thousands is worked off in pages: each page plans its users and enqueues the next
 //! with its own ending, so that a process that dies leaves nobody out and tells nobody twice.
@@ -173,9 +173,16 @@ fn route_event(
         }
         about_event = Vec::new();
     }
+    let subject = rows::Subject {
+        tenant_id: &event.tenant_id,
+        event_id: Some(event.id),
+        kind: &event.kind,
+        digest_id: None,
+    };
     for mut planned in planned {
         planned.steps.splice(0..0, about_event.drain(..));
-        outcome = rows::with_notification(outcome, event, planned, now);
+        let id = NotificationId::at(now);
+        outcome = rows::with_notification(outcome, id, subject, planned, now);
     }
     outcome
 }

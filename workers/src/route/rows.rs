@@ -2,14 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    DeliveryId, NotificationId, PlannedDelivery, PlannedNotification, Priority, QuietMode, Status,
-    TenantId, TraceStep, UserId,
+    DeliveryId, DigestId, EventId, NotificationId, PlannedDelivery, PlannedNotification, Priority,
+    QuietMode, Status, TenantId, TraceStep, UserId,
 };
 use queue::{NewJob, Outcome};
 use serde_json::Value;
 use store::Effect;
 use store::effect::{Decided, DigestJoin, NewDelivery, NewNotification};
-use store::events::Event;
 
 use super::gather;
 use crate::delivery::DeliveryFacts;
@@ -28,24 +27,35 @@ pub(crate) struct Place<'a> {
     pub(crate) send_at: Option<DateTime<Utc>>,
 }
 
-/// Adds a notification that an event led to, with all that belongs to it.
+/// What a planned notification tells: an event, or the events of a digest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) tenant_id: &'a TenantId,
+    /// Of a digest the last one; `None` if that is gone.
+    pub(crate) event_id: Option<EventId>,
+    /// The event's type.
+    pub(crate) kind: &'a str,
+    pub(crate) digest_id: Option<DigestId>,
+}
+
+/// Adds the notification `id`, with all that belongs to it.
 pub(crate) fn with_notification(
     outcome: Outcome<Effect>,
-    event: &Event,
+    id: NotificationId,
+    subject: Subject<'_>,
     planned: PlannedNotification,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
-    let id = NotificationId::at(now);
     let vars = (!planned.vars.is_empty()).then(|| Value::Object(planned.vars.clone()));
     let outcome = outcome.with(Effect::NotificationPlanned(Box::new(NewNotification {
         id,
-        tenant_id: event.tenant_id.clone(),
+        tenant_id: subject.tenant_id.clone(),
         user_id: planned.user_id.clone(),
-        event_id: Some(event.id),
+        event_id: subject.event_id,
         created_at: now,
         send_at: None,
         expires_at: planned.expires_at,
-        kind: event.kind.clone(),
+        kind: subject.kind.to_owned(),
         category: planned.category.clone(),
         priority: planned.priority,
         status: planned.status,
@@ -63,12 +73,12 @@ pub(crate) fn with_notification(
             variant: planned.variant.clone(),
             fallback: planned.fallback.clone(),
             template_version: planned.template_version,
-            digest_id: None,
+            digest_id: subject.digest_id,
         },
     })));
     let place = Place {
         notification_id: id,
-        tenant_id: &event.tenant_id,
+        tenant_id: subject.tenant_id,
         send_at: None,
     };
     with_deliveries(outcome, place, planned, now)

@@ -13,14 +13,14 @@ use domain::{
     NotificationId, QuietMode, Recipient, Status, TellingFacts, TemplateNames, TraceStep,
 };
 use queue::{JobId, NewJob, Outcome};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::Effect;
 use store::digests::{DigestStatus, Held, ToTell};
-use store::effect::{Decided, DeliveryMove, NewNotification};
+use store::effect::DeliveryMove;
 use store::settlement::DigestTurn;
 
 use super::Route;
-use super::rows::{Place, count, traced, with_deliveries};
+use super::rows::{Subject, traced, with_notification};
 use crate::batch_flush::lane;
 use crate::delivery::urgency;
 use crate::queues;
@@ -107,48 +107,19 @@ pub(crate) fn tell(
     for held in &held {
         outcome = end(outcome, held, Status::Suppressed, "told in a digest", now);
     }
-    let vars = (!planned.vars.is_empty()).then(|| Value::Object(planned.vars.clone()));
     outcome = outcome
-        .with(Effect::NotificationPlanned(Box::new(NewNotification {
-            id,
-            tenant_id: digest.key.tenant_id.clone(),
-            user_id: planned.user_id.clone(),
-            event_id: to_tell.last_event,
-            created_at: now,
-            send_at: None,
-            expires_at: planned.expires_at,
-            kind: facts.kind.to_owned(),
-            category: planned.category.clone(),
-            priority: planned.priority,
-            status: planned.status,
-            template: planned.template.clone(),
-            locale: planned.locale.clone(),
-            subject: None,
-            content: None,
-            channels: None,
-            data: vars,
-            delivery_count: count(&planned.deliveries),
-            is_test: false,
-            bypass_quiet_hours: planned.bypass_quiet_hours,
-            decided: Decided {
-                rule: planned.rule,
-                variant: planned.variant.clone(),
-                fallback: planned.fallback.clone(),
-                template_version: planned.template_version,
-                digest_id: Some(digest.id),
-            },
-        })))
         .with(Effect::DigestTold {
             id: digest.id,
             notification_id: Some(id),
         })
         .with(traced(digest.id.as_uuid(), now, vec![told(id)]));
-    let place = Place {
-        notification_id: id,
+    let subject = Subject {
         tenant_id: &digest.key.tenant_id,
-        send_at: None,
+        event_id: to_tell.last_event,
+        kind: facts.kind,
+        digest_id: Some(digest.id),
     };
-    with_deliveries(outcome, place, planned, now)
+    with_notification(outcome, id, subject, planned, now)
 }
 
 /// Ends a delivery that was held back, and says so to its own notification.

@@ -18,7 +18,7 @@
 //! (1 to 4) and never what was not agreed to (5). Urgency is the higher of the notification's priority and its event's severity, so
 //! what is critical in either word passes both. `bypass_quiet_hours` is about quiet hours alone.
 //!
-//! **Fallbacks** are judged like any channel ([`Preferences::permit`]): one that is off is not
+//! **Fallbacks** are judged like any channel when they are planned: one that is off is not
 //! fallen back to.
 
 use std::fmt;
@@ -51,22 +51,6 @@ pub struct Suppression {
     pub row: String,
     /// Why, in a sentence without anybody's data.
     pub reason: &'static str,
-}
-
-/// Channels in the order they are tried: those asked for, then what may stand in for them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Chain {
-    pub channels: Vec<Channel>,
-    pub fallback: Vec<Channel>,
-}
-
-/// What preferences leave of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Permitted {
-    /// In the order of the chain.
-    pub chain: Chain,
-    /// What was left out, in the same order.
-    pub left_out: Vec<(Channel, Suppression)>,
 }
 
 impl Suppression {
@@ -105,28 +89,6 @@ impl Preferences {
             .or_else(|| consents.refusal(channel, matter.category, self))
             .or_else(|| self.threshold(matter));
         suppression.map_or(Verdict::Allowed, Verdict::Suppressed)
-    }
-
-    /// Leaves out of `chain` every channel that `matter` may not go over.
-    pub fn permit(&self, chain: &Chain, matter: &Matter<'_>, consents: &Consents) -> Permitted {
-        let mut left_out = Vec::new();
-        let mut sift = |channels: &[Channel]| {
-            let allowed = channels.iter().copied().filter(|&channel| {
-                match self.decide(channel, matter, consents) {
-                    Verdict::Allowed => true,
-                    Verdict::Suppressed(suppression) => {
-                        left_out.push((channel, suppression));
-                        false
-                    }
-                }
-            });
-            allowed.collect()
-        };
-        let chain = Chain {
-            channels: sift(&chain.channels),
-            fallback: sift(&chain.fallback),
-        };
-        Permitted { chain, left_out }
     }
 
     /// The first row that turns the channel or the category off: what nothing passes.

@@ -26,7 +26,7 @@ use crate::{Channel, Priority, Severity};
 
 pub use clock::WallClock;
 pub use consent::{ConsentCategories, ConsentRecord, Consents};
-pub use decide::{Chain, Matter, Permitted, Suppression, Verdict};
+pub use decide::{Matter, Suppression, Verdict};
 pub use quiet::{Quiet, QuietWindow};
 
 /// Everything a person said about being notified. The default is to be told everything.

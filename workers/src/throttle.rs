@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::{Channel, Claim, Limit, Room, SendFacts, TraceStep, WhenUnavailable};
+use domain::{Channel, Claim, Limit, Priority, Room, SendFacts, TraceStep, WhenUnavailable};
 use queue::{Failure, LeaseInfo, Outcome};
 use serde_json::json;
 use store::prepare::ToDeliver;
@@ -80,7 +80,7 @@ pub(crate) async fn load(
         Ok((rows, shelf))
     })
     .await?;
-    let passes = admit(store, cx, &shelf, &rows).await;
+    let passes = passes(store, cx, &shelf, &rows).await;
     let admitted = rows.into_iter().zip(passes).map(|(row, pass)| {
         let row = row?;
         Some(Arc::new(Admitted { row, pass }))
@@ -113,7 +113,7 @@ pub(crate) async fn run(
 }
 
 /// One answer for each row, in their order.
-async fn admit(
+async fn passes(
     store: &Store,
     cx: &Context,
     shelf: &Shelf,
@@ -127,14 +127,43 @@ async fn admit(
         (!claims.is_empty()).then_some((place, row, claims))
     });
     let mut limited: Vec<_> = limited.collect();
-    if limited.is_empty() {
-        return passes;
+    limited.sort_by_key(|(_, row, _)| row.id);
+    let asking = limited.iter_mut().map(|(_, row, claims)| Asking {
+        priority: row.priority,
+        channel: row.channel,
+        claims: std::mem::take(claims),
+    });
+    let asking: Vec<_> = asking.collect();
+    let admitted = admit(store, cx, &asking).await;
+    for ((place, row, _), pass) in limited.into_iter().zip(admitted) {
+        if let (Pass::Full { limit, .. }, Some(metrics)) = (&pass, &cx.metrics) {
+            metrics.rate_limited(row.channel, limit.scope);
+        }
+        passes[place] = pass;
     }
-    // What is most urgent has the first slots, then what is oldest.
-    limited.sort_by_key(|(_, row, _)| (std::cmp::Reverse(row.priority.to_severity()), row.id));
-    let sends: Vec<_> = limited
+    passes
+}
+
+/// A send that limits speak of.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) priority: Priority,
+    pub(crate) channel: Channel,
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// One answer for each send, in their order. What is most urgent has the first slots, then what was
+/// named first.
+pub(crate) async fn admit(store: &Store, cx: &Context, asking: &[Asking]) -> Vec<Pass> {
+    if asking.is_empty() {
+        return Vec::new();
+    }
+    let now = cx.clock.now();
+    let mut order: Vec<_> = (0..asking.len()).collect();
+    order.sort_by_key(|&place| std::cmp::Reverse(asking[place].priority.to_severity()));
+    let sends: Vec<_> = order
         .iter()
-        .map(|(_, _, claims)| claims.clone())
+        .map(|&place| asking[place].claims.clone())
         .collect();
     let counting = store::limits::reserve(store, cx.clock.fixed(), &sends);
     let rooms = match timeout(COUNTING_MAX, counting).await {
@@ -157,7 +186,11 @@ async fn admit(
         metrics.uncounted();
     }
     let mut rooms = rooms.map(Vec::into_iter);
-    for (place, row, claims) in limited {
+    let mut passes = vec![Pass::Free; asking.len()];
+    for place in order {
+        let Asking {
+            claims, channel, ..
+        } = &asking[place];
         passes[place] = match rooms.as_mut().and_then(Iterator::next) {
             Some(Room::Taken) => {
                 let soonest = claims.iter().map(|claim| claim.limit.use_within()).min();
@@ -165,13 +198,8 @@ async fn admit(
                     until: now + soonest.unwrap_or_default(),
                 }
             }
-            Some(Room::Full { limit, until }) => {
-                if let Some(metrics) = &cx.metrics {
-                    metrics.rate_limited(row.channel, limit.scope);
-                }
-                Pass::Full { limit, until }
-            }
-            None => match Claim::when_unavailable(&claims, row.channel) {
+            Some(Room::Full { limit, until }) => Pass::Full { limit, until },
+            None => match Claim::when_unavailable(claims, *channel) {
                 WhenUnavailable::Allow => Pass::Free,
                 WhenUnavailable::Defer => Pass::Uncounted,
             },

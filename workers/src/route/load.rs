@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Audience, DigestId, EventId, NotificationId, Recipient, RuleBook, RuleError, SharedRule,
+    Audience, DigestId, EventId, NotificationId, Recipient, RuleBook, RuleError, Scene, SharedRule,
     TenantId, TraceStep, UserId, unruled,
 };
 use serde_json::json;
@@ -17,6 +17,7 @@ use store::notifications::{Notification, list_notifications_by_id};
 use store::recipients::list_recipients;
 use store::{Connection, StoreError};
 
+use super::plan::{Planned, plan};
 use super::{Route, facts};
 use crate::catalog::Shelf;
 
@@ -31,11 +32,23 @@ const CLAIM_USERS: usize = 5000;
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";
 
-/// What one job is decided on.
+/// What one job is decided on, and what each user is told, before any of it has an id.
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) source: Source,
+    pub(crate) planned: Vec<Planned>,
+}
+
+impl Loaded {
+    pub(crate) fn new(shelf: Arc<Shelf>, source: Source, now: DateTime<Utc>) -> Self {
+        let planned = plan(&source, &shelf, now);
+        Self {
+            shelf,
+            source,
+            planned,
+        }
+    }
 }
 
 /// What came in, and whom it is about.
@@ -93,7 +106,7 @@ pub(crate) async fn load(
     shelf: &Arc<Shelf>,
     jobs: &[Route],
     now: DateTime<Utc>,
-) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
+) -> Result<Vec<Option<Loaded>>, StoreError> {
     let events = events(connection, jobs).await?;
     let sends = sends(connection, jobs).await?;
     let digests = digests(connection, jobs).await?;
@@ -156,10 +169,7 @@ pub(crate) async fn load(
                     (None, None) => return None,
                 },
             };
-            Some(Arc::new(Loaded {
-                shelf: Arc::clone(shelf),
-                source,
-            }))
+            Some(Loaded::new(Arc::clone(shelf), source, now))
         });
     Ok(loaded.collect())
 }
@@ -258,6 +268,8 @@ async fn digests(
 /// Asks the rules what they say to an event.
 fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> Hearing {
     let book = shelf.rules(&event.tenant_id);
+    let facts = facts(&event);
+    let scene = Scene::of(&facts);
     let mut steps = Vec::new();
     let mut wanted = Vec::new();
     if let Route::Rule {
@@ -273,7 +285,7 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
             Some((book, rule)) => {
                 let all = 0..rule.actions.len() as u16;
                 let only = all.filter(|place| action.is_none_or(|action| action == *place));
-                wanted.extend(only.map(|place| want(book, rule, place, &event, after.clone())));
+                wanted.extend(only.map(|place| want(book, rule, place, &scene, after.clone())));
             }
             None => steps.push(
                 TraceStep::new(
@@ -284,22 +296,23 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
                 .with_detail(json!({"rule_id": rule_id})),
             ),
         }
+        drop(scene);
         return Hearing {
             event,
             wanted,
             steps,
         };
     }
-    let matching = book.map(|book| (book, book.matching(&facts(&event), now)));
+    let matching = book.map(|book| (book, book.matching(&scene, now)));
     if let Some((book, matching)) = matching {
         steps = matching.steps;
         for rule in &matching.rules {
             let actions = 0..rule.actions.len() as u16;
-            wanted.extend(actions.map(|action| want(book, rule, action, &event, None)));
+            wanted.extend(actions.map(|action| want(book, rule, action, &scene, None)));
         }
     }
     if wanted.is_empty() {
-        match unruled(&facts(&event)) {
+        match unruled(&facts) {
             Ok(user_id) => wanted.push(Wanted {
                 rule: None,
                 action: 0,
@@ -327,15 +340,14 @@ fn want(
     book: &RuleBook,
     rule: &SharedRule,
     action: u16,
-    event: &Event,
+    scene: &Scene<'_>,
     after: Option<UserId>,
 ) -> Wanted {
     let place = usize::from(action);
-    let facts = facts(event);
     let is_batch = rule.actions.get(place).is_some_and(|it| it.batch.is_some());
     let asked = || {
-        let audience = book.audience(rule, place, &facts)?;
-        let key = is_batch.then(|| book.batch_key(rule, place, &facts));
+        let audience = book.audience(rule, place, scene)?;
+        let key = is_batch.then(|| book.batch_key(rule, place, scene));
         Ok((audience, key.transpose()?))
     };
     let failed = |error: RuleError| {

@@ -41,9 +41,8 @@ pub(super) async fn run(
                 .await
                 .unwrap()
                 .remove(0);
-            $module::run(job, loaded.as_deref(), cx, lease)
-                .await
-                .unwrap()
+            let loaded = loaded.as_ref().map(std::borrow::Borrow::borrow);
+            $module::run(job, loaded, cx, lease).await.unwrap()
         }};
     }
     match job.kind.as_str() {

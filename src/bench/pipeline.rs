@@ -64,8 +64,7 @@ pub struct PipelineBenchArgs {
     /// limit that counts every message. 0 leaves all of that out.
     #[arg(long, default_value_t = 100)]
     pub rules: u64,
-
-    /// Leave out the limit on the feed, to see what it costs
+    /// Leaves out the limit, to see what it costs.
     #[arg(long)]
     pub unlimited: bool,
     /// Print one JSON object.

@@ -3,8 +3,8 @@
 //!
 //! A feed is a table of ours. Nobody outside is asked, so nothing can be uncertain, and one job does
 //! what would be three: the event's `route`, without a `render` and a `deliver` after it. What it
-//! writes is what those would have written. It was 5 600 notifications/s without this and FIGURE with
-//! it, in one run of `bench pipeline` on two cores.
+//! writes is what those would have written. `bench pipeline` had 5 500 and 5 200 notifications/s
+//! without this and 6 700 and 7 100 with it, in turn on two cores.
 //!
 //! Everything else takes the usual way: what does not render, what a rate limit holds back, what
 //! waits, what is a test, what is one of many, and all while an operator has paused one of the two

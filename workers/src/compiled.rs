@@ -262,4 +262,18 @@ mod tests {
             assert!(broken.starts_with(place), "{broken}");
         }
     }
+
+    #[test]
+    fn a_version_whose_schema_costs_without_bound_is_broken() {
+        let again = serde_json::json!({"$ref": "#"});
+        let body = serde_json::json!({
+            "name": "news",
+            "channels": {"sms": {"body": "x"}},
+            "variables": {"anyOf": [{"items": again}, {"items": again}]},
+        });
+
+        let broken = compile(&version(3), body).unwrap_err().to_string();
+
+        assert!(broken.contains("/variables: could cost"), "{broken}");
+    }
 }

@@ -63,7 +63,7 @@ pub(super) fn read(schema: &Value) -> Result<Vec<Node>, Refusal> {
         root: schema,
         numbers: HashMap::new(),
         waiting: Vec::new(),
-        anchors: anchors(schema),
+        anchors: anchors(schema)?,
         patterns: 0,
     };
     reader.number(schema, String::new());
@@ -130,8 +130,6 @@ impl<'a> Reader<'a> {
                 self.add_target(value, place, &mut node.same)?;
             } else if DYNAMIC.contains(&keyword) {
                 return Err((place, "is not for templates: use `$ref`".to_owned()));
-            } else if keyword == "$id" && !pointer.is_empty() && !is_anchor(value) {
-                return Err((place, "is for the whole schema alone".to_owned()));
             }
         }
         Ok(node)
@@ -205,11 +203,13 @@ impl<'a> Reader<'a> {
             // The schema's own schema refuses it.
             return Ok(());
         };
-        let Some(fragment) = reference.strip_prefix('#') else {
+        let fragment = reference.strip_prefix('#');
+        // A name needs no escapes.
+        let fragment = fragment.filter(|it| it.starts_with('/') || !it.contains('%'));
+        let Some(fragment) = fragment.map(decode) else {
             let detail = "must refer to a part of this schema: `#/$defs/name`";
             return Err((place, detail.to_owned()));
         };
-        let fragment = decode(fragment);
         let targets = if fragment.is_empty() || fragment.starts_with('/') {
             Vec::from_iter(self.root.pointer(&fragment))
         } else {
@@ -226,31 +226,39 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What may be referred to by a name, wherever it stands.
-fn anchors(schema: &Value) -> HashMap<&str, Vec<&Value>> {
+/// What may be referred to by a name, wherever it stands. What would make a part a document of its
+/// own, in which references lead elsewhere, is refused wherever it stands, too.
+fn anchors(schema: &Value) -> Result<HashMap<&str, Vec<&Value>>, Refusal> {
+    let draft = schema.get("$schema").and_then(Value::as_str);
+    let is_old = draft.is_some_and(|draft| draft.contains("draft-04"));
     let mut anchors: HashMap<&str, Vec<&Value>> = HashMap::new();
     let mut waiting = vec![schema];
     while let Some(value) = waiting.pop() {
-        match value {
-            Value::Array(items) => waiting.extend(items),
-            Value::Object(fields) => {
-                for keyword in ["$anchor", "$dynamicAnchor", "$id", "id"] {
-                    if let Some(Value::String(name)) = fields.get(keyword) {
-                        let name = name.strip_prefix('#').unwrap_or(name);
-                        anchors.entry(name).or_default().push(value);
-                    }
-                }
-                waiting.extend(fields.values());
+        let Value::Object(fields) = value else {
+            waiting.extend(value.as_array().into_iter().flatten());
+            continue;
+        };
+        for keyword in ["$anchor", "$dynamicAnchor", "$id", "id", "$schema"] {
+            let Some(Value::String(name)) = fields.get(keyword) else {
+                continue;
+            };
+            let in_document = name.strip_prefix('#');
+            let begins_document = match keyword {
+                "$schema" => true,
+                "$id" => in_document.is_none(),
+                "id" => in_document.is_none() && is_old,
+                _ => false,
+            };
+            if begins_document && !ptr::eq(value, schema) {
+                let detail = format!("has `{keyword}` below its top, where it must not be");
+                return Err((String::new(), detail));
             }
-            _ => {}
+            let name = in_document.unwrap_or(name);
+            anchors.entry(name).or_default().push(value);
         }
+        waiting.extend(fields.values());
     }
-    anchors
-}
-
-/// Whether a `$id` names a schema within its document, as older drafts have it.
-fn is_anchor(id: &Value) -> bool {
-    id.as_str().is_some_and(|id| id.starts_with('#'))
+    Ok(anchors)
 }
 
 /// How many values there are in one.

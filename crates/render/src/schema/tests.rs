@@ -111,6 +111,18 @@ fn what_is_looked_at_again_is_counted_again() {
     );
 
     assert!(refusal(schema).starts_with(TOO_MANY));
+    for keyword in ["unevaluatedProperties", "unevaluatedItems"] {
+        let schema = nested(60, json!({}), |inner| json!({keyword: inner}));
+        assert!(refusal(schema).starts_with(TOO_MANY), "{keyword}");
+    }
+    for keyword in ["additionalProperties", "items"] {
+        let schema = nested(
+            60,
+            json!({}),
+            |inner| json!({keyword: inner, "unevaluatedProperties": false, "unevaluatedItems": false}),
+        );
+        assert_eq!(errors(schema, json!(1)), [], "{keyword}");
+    }
 }
 
 #[test]
@@ -283,8 +295,31 @@ fn a_reference_that_cannot_be_followed_is_refused() {
         dynamic,
         "/variables/items/$dynamicRef: is not for templates: use `$ref`"
     );
-    let inner = refusal(json!({"items": {"$id": "http://x.test/a"}}));
-    assert_eq!(inner, "/variables/items/$id: is for the whole schema alone");
+    let named = refusal(json!({"$defs": {"a": {"$anchor": "a%62"}}, "$ref": "#a%62"}));
+    assert_eq!(named, format!("/variables/$ref: {elsewhere}"));
+    for (draft, keyword) in [
+        ("2020-12/schema", "$id"),
+        ("2020-12/schema", "$schema"),
+        ("draft-04/schema", "id"),
+    ] {
+        let base = match draft {
+            "draft-04/schema" => "http://json-schema.org/",
+            _ => "https://json-schema.org/draft/",
+        };
+        // What is referred to is in the part that is a document of its own.
+        let inner = json!({
+            "$schema": format!("{base}{draft}"),
+            "unknown": {keyword: "http://x.test/", "a": {"$ref": "#/b"}, "b": {}},
+            "b": {},
+            "$ref": "#/unknown/a",
+        });
+        let expected = format!("/variables: has `{keyword}` below its top, where it must not be");
+        assert_eq!(refusal(inner), expected);
+    }
+    assert_eq!(
+        errors(json!({"properties": {"id": {}, "$id": {}}}), json!({})),
+        []
+    );
 }
 
 #[test]

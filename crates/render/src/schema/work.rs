@@ -131,7 +131,9 @@ fn cost_of(node: &Node, level: usize, costs: &[Cost], below: &[Cost], times: u64
         let one = node.one_of_parts.iter().map(|&number| of(below, number));
         cost = cost.and(one.fold(Cost::default(), Cost::or));
         let all = node.all_of_parts.iter().map(|&number| of(below, number));
-        cost = cost.and(all.fold(Cost::default(), Cost::and));
+        let mut all = all.fold(Cost::default(), Cost::and);
+        all.checks = all.checks.saturating_mul(times);
+        cost = cost.and(all);
     }
     cost.path = cost.path.saturating_add(1);
     cost

@@ -62,7 +62,7 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
-pub use quiet_hours::{QuietHours, wake_held};
+pub use quiet_hours::{QuietHours, WOKEN, wake_held};
 pub use rehearsal::{Rehearsal, Rehearsed, RehearsedDelivery, rehearse};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};

@@ -5,6 +5,7 @@ mod crash_digest;
 mod deliver;
 mod digest;
 mod digest_way;
+mod night_way;
 mod quiet_hours;
 mod render;
 mod retry;

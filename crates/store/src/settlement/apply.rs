@@ -27,7 +27,7 @@ pub struct Applied {
     pub routed: u64,
     /// Channels of deliveries that had nowhere to go when they were planned.
     pub hopeless: Vec<Channel>,
-    /// Digests that were opened and wait for more.
+    /// Digests that were opened and wait for more, and those whose window ends at another time.
     pub opened: Vec<DigestTurn>,
     /// Digests that were closed, each by this settlement alone.
     pub closed: Vec<DigestTurn>,
@@ -90,6 +90,7 @@ pub async fn apply_within<'a>(
     let mut added = deliveries::insert_new_rows(connection, &sorted.added).await?;
     sorted.added.retain(|row| added.remove(&row.id));
     digests::mark_told(connection, &sorted.digests.told).await?;
+    digests::remove_left(connection, &sorted.digests.left).await?;
     let mut known = Known::planned(&sorted.notifications);
     let routed = write::routed(connection, &sorted.routed).await?;
     let emitted: Vec<_> = sorted.emitted(&routed);

@@ -2,6 +2,7 @@
 
 mod burial;
 mod crash_digest;
+mod crash_night;
 mod deliver;
 mod digest;
 mod digest_way;

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use domain::{
     Channel, DigestId, DigestKey, EventId, Priority, RuleId, Severity, Telling, TenantId,
 };
+use serde_json::json;
 use store::digests::{Digest, DigestStatus, cancel_digest, list_digests, list_items, list_to_tell};
 use store::effect::{DigestJoin, Effect};
 use store::events::{NewEvent, insert_events};
@@ -52,7 +53,7 @@ impl Kit {
     }
 
     /// A new item of a digest without a size.
-    fn item(&self, key: &DigestKey) -> (Uuid, Effect) {
+    pub(crate) fn item(&self, key: &DigestKey) -> (Uuid, Effect) {
         let id = EventId::at(self.now).as_uuid();
         (id, joined(self.join(key, id, None)))
     }

@@ -226,6 +226,27 @@ pub async fn list_waiting_jobs(
     .map_err(during("list the waiting jobs of a user"))
 }
 
+/// Which of these deliveries are a tenant's.
+pub async fn list_own_deliveries(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    ids: &[DeliveryId],
+) -> Result<Vec<DeliveryId>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let own = sqlx::query_scalar!(
+        "select delivery.id
+         from unnest($1::uuid[]) as wanted (id)
+         join deliveries as delivery on delivery.id = wanted.id
+         where delivery.tenant_id = $2",
+        &ids,
+        tenant_id.as_str(),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("tell the deliveries of a tenant"))?;
+    Ok(own.into_iter().map(DeliveryId::from).collect())
+}
+
 /// Inserts deliveries in one statement.
 pub(crate) async fn insert_rows(
     connection: &mut PgConnection,

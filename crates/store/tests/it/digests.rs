@@ -7,7 +7,6 @@ use chrono::TimeDelta;
 use domain::{
     Channel, DigestId, DigestKey, EventId, Priority, RuleId, Severity, Telling, TenantId,
 };
-use serde_json::json;
 use store::digests::{Digest, DigestStatus, cancel_digest, list_digests, list_items, list_to_tell};
 use store::effect::{DigestJoin, Effect};
 use store::events::{NewEvent, insert_events};

@@ -85,7 +85,7 @@ pub(crate) fn try_out(template: &Template, trial: &Trial<'_>) -> Result<Rendered
             timezone: None,
         },
         notification: NotificationVars {
-            id: NotificationId::at(trial.now),
+            id: NotificationId::supposed_at(trial.now),
             kind: &kind,
             category: template.body().category.as_deref(),
             priority: Priority::Normal,

@@ -109,9 +109,9 @@ impl RehearsalView {
 impl StepView {
     fn of(step: TraceStep) -> Self {
         Self {
-            step: step.step,
-            decision: step.decision,
-            reason: step.reason,
+            step: step.step.into_owned(),
+            decision: step.decision.into_owned(),
+            reason: step.reason.into_owned(),
             detail: step.detail,
         }
     }

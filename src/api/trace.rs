@@ -92,6 +92,7 @@ fn rendered(notification: &Notification, delivery: &Delivery, at: DateTime<Utc>)
 fn attempted(delivery: &Delivery, attempt: &Attempt) -> TraceEntry {
     let said = attempt.error.as_ref().or(attempt.response.as_ref());
     let reason = said.map_or("the provider has taken it", String::as_str);
+    let reason = reason.to_owned();
     let step = TraceStep::new("attempt", attempt.status.as_str(), reason).with_detail(json!({
         "delivery_id": delivery.id, "channel": delivery.channel, "provider": attempt.provider,
         "number": attempt.number,

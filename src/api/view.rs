@@ -283,9 +283,9 @@ impl TraceView {
         } = entry.step;
         Self {
             at: Moment(entry.at),
-            step,
-            decision,
-            reason,
+            step: step.into_owned(),
+            decision: decision.into_owned(),
+            reason: reason.into_owned(),
             detail,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use chrono::DateTime;
-use domain::{EventFacts, Rule, RuleBook, RuleId, RuleSubmission, Severity};
+use domain::{EventFacts, Rule, RuleBook, RuleId, RuleSubmission, Scene, Severity};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -141,7 +141,10 @@ pub(crate) fn run(args: &RulesBenchArgs) -> anyhow::Result<RulesFigures> {
             // Steps that share no factor with the counts reach all of them.
             let kind = &kinds[events.wrapping_mul(7919) % kinds.len()];
             let event = facts(kind, &payloads[events % payloads.len()]);
-            matched += book.matching(&event, event.created_at).rules.len();
+            matched += book
+                .matching(&Scene::of(&event), event.created_at)
+                .rules
+                .len();
             events += 1;
         }
     }
@@ -240,7 +243,7 @@ fn slowest(name: &'static str, source: &str) -> anyhow::Result<Slowest> {
             break;
         }
         let event = facts("slow", &payload);
-        let (matching, took) = timed(|| book.matching(&event, event.created_at));
+        let (matching, took) = timed(|| book.matching(&Scene::of(&event), event.created_at));
         let is_refused = matching
             .steps
             .iter()

@@ -137,7 +137,7 @@ async fn a_replay_is_counted_first_run_by_the_workers_and_tells_of_each_item() {
     assert_eq!(audited, [expected]);
     // It died once more, for nobody carries the channel still.
     eventually(SOON, async || front.count("queue.dead_letters").await == 2).await;
-    let trace = "select count(*) from traces where steps @> '[{\"step\": \"replay\"}]'";
+    let trace = "select count(*) from traces where steps::jsonb @> '[{\"step\": \"replay\"}]'";
     let traced: i64 = sqlx::query_scalar(trace)
         .fetch_one(front.store.pool())
         .await

@@ -25,7 +25,7 @@ use crate::route::Route;
 pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc>) -> Vec<Effect> {
     let effect = match kind {
         Route::KIND => parse(payload).map(|job| {
-            let step = TraceStep::new(Route::KIND, "buried", error);
+            let step = TraceStep::new(Route::KIND, "buried", error.to_owned());
             unrouted(job, Status::Failed, step, at)
         }),
         Render::KIND => parse(payload).map(|job: Render| undelivered(job.delivery_id, error, at)),
@@ -35,7 +35,7 @@ pub(crate) fn on_bury(kind: &str, payload: &Value, error: &str, at: DateTime<Utc
             parse(payload).map(|job: QuietHours| undelivered(job.delivery_id, error, at))
         }
         BatchFlush::KIND => parse(payload).map(|job: BatchFlush| {
-            let step = TraceStep::new(BatchFlush::KIND, "buried", error);
+            let step = TraceStep::new(BatchFlush::KIND, "buried", error.to_owned());
             untold(job.digest_id, step, at)
         }),
         Replay::KIND => parse(payload).map(|job: Replay| {

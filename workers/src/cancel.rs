@@ -84,7 +84,11 @@ async fn effects_of(
 }
 
 fn step(kind: &str) -> TraceStep {
-    TraceStep::new(kind, "cancelled", "an operator cancelled the job")
+    TraceStep::new(
+        kind.to_owned(),
+        "cancelled",
+        "an operator cancelled the job",
+    )
 }
 
 /// The end of a delivery that quiet hours held back for a digest.

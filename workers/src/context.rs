@@ -27,6 +27,8 @@ pub struct Context {
     pub(crate) catalog: Catalog,
     /// Whose notifications these are.
     pub(crate) brand: Arc<Brand>,
+    /// Whether this process works on all that an in-app message needs.
+    pub(crate) arrives_at_once: bool,
     chance: Chance,
 }
 
@@ -41,6 +43,7 @@ impl Context {
             metrics: None,
             catalog,
             brand: Arc::default(),
+            arrives_at_once: false,
             chance: Chance::system(),
         }
     }

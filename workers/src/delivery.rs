@@ -54,7 +54,7 @@ impl DeliveryFacts<'_> {
     }
 
     /// The end of a delivery whose time has passed. Counted, but nobody's failure.
-    pub(crate) fn expired(&self, step: &str, now: DateTime<Utc>) -> Outcome<Effect> {
+    pub(crate) fn expired(&self, step: &'static str, now: DateTime<Utc>) -> Outcome<Effect> {
         let reason = "its expires_at has passed";
         let moved = DeliveryMove {
             error: Some(reason.to_owned()),
@@ -70,7 +70,7 @@ impl DeliveryFacts<'_> {
     /// `reason` is the dead letter's stable word, `error` what happened.
     pub(crate) fn failed(
         &self,
-        step: &str,
+        step: &'static str,
         reason: &str,
         error: &str,
         provider: Option<&str>,
@@ -83,7 +83,10 @@ impl DeliveryFacts<'_> {
         };
         Outcome::buried(reason, error)
             .with(Effect::DeliveryMoved(moved))
-            .with(self.traced(now, TraceStep::new(step, reason, error)))
+            .with(self.traced(
+                now,
+                TraceStep::new(step, reason.to_owned(), error.to_owned()),
+            ))
     }
 
     /// A decision that names its channel, for the notification's trace.

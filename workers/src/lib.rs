@@ -15,7 +15,9 @@
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
 //! answer, and [`metrics`] counts it.
 
+mod at_once;
 mod batch_flush;
+mod brief;
 mod burial;
 mod cancel;
 mod catalog;

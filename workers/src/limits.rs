@@ -25,7 +25,7 @@ impl Default for WorkerLimits {
 
 /// Jobs held of a queue whose handlers only compute. Twice a claim, so that one claim is worked on
 /// while the next is on its way and the settlement of the last is under way.
-const COMPUTED_AHEAD: usize = 1500;
+const COMPUTED_AHEAD: usize = 4000;
 
 impl WorkerLimits {
     /// The limits of one queue.

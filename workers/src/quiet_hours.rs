@@ -61,7 +61,7 @@ pub(crate) struct Deferred {
 pub(crate) fn defer(
     delivery: &DeliveryFacts<'_>,
     quiet: &Quiet,
-    step: &str,
+    step: &'static str,
     now: DateTime<Utc>,
 ) -> Deferred {
     let due = delivery

@@ -66,7 +66,7 @@ pub async fn rehearse(
     event: EventSubmission,
     at: DateTime<Utc>,
 ) -> Result<Rehearsal, StoreError> {
-    let id = EventId::at(at);
+    let id = EventId::supposed_at(at);
     let event = Event {
         id,
         tenant_id: tenant_id.clone(),

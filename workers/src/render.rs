@@ -21,15 +21,14 @@ use domain::{
     Channel, ConsentCategories, DeliveryId, MailParts, Message, Recipient, Status, TraceStep,
 };
 use queue::{Failure, Job, LeaseInfo, Outcome};
-use render::{DEFAULT_LOCALE, EventVars, Gathered, NotificationVars, Rendered, UserVars, Vars};
+use render::{EventVars, Rendered};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use store::effect::DeliveryMove;
 use store::prepare::ToRender;
 use store::recipients::list_recipients;
-use store::templates::VersionRef;
 use store::{Connection, Effect, StoreError};
 
+use crate::brief::Brief;
 use crate::catalog::Shelf;
 use crate::compiled::{PinError, PinnedTemplates, Text};
 use crate::context::Context;
@@ -64,7 +63,8 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     pub(crate) fn of(row: ToRender, shelf: &Shelf, pinned: &PinnedTemplates) -> Self {
-        let text = template(&row).map(|name| match version(&row, name, shelf) {
+        let brief = brief(&row);
+        let text = brief.template().map(|name| match brief.version(shelf) {
             Some(version) => pinned.get(&version),
             None => Err(PinError::Unknown {
                 name: name.to_owned(),
@@ -83,12 +83,6 @@ impl Loaded {
     }
 }
 
-/// The version that routing has pinned. What it routed before it pinned any is told in the current
-/// one.
-fn version(row: &ToRender, name: &str, shelf: &Shelf) -> Option<VersionRef> {
-    shelf.version(&row.tenant_id, name, row.template_version)
-}
-
 /// Loads the deliveries of a claim, with their notification and event, and the versions of
 /// templates that this process has not at hand.
 pub(crate) async fn prepare(
@@ -100,15 +94,14 @@ pub(crate) async fn prepare(
     let latest = cx.catalog.latest();
     let again = wishes::ask_again(cx.clock.now(), latest.consent());
     let rows = store::prepare::load_for_render(connection, &ids, again).await?;
-    let is_pinned = |row: &ToRender| row.template_version.is_some() || template(row).is_none();
+    let is_pinned =
+        |row: &ToRender| row.template_version.is_some() || brief(row).template().is_none();
     let shelf = if rows.iter().all(is_pinned) {
         cx.catalog.latest()
     } else {
         cx.catalog.current(connection).await?
     };
-    let wanted = rows
-        .iter()
-        .filter_map(|row| version(row, template(row)?, &shelf));
+    let wanted = rows.iter().filter_map(|row| brief(row).version(&shelf));
     let wanted: Vec<_> = wanted.collect();
     let pinned = cx.catalog.pinned(connection, &wanted).await?;
     let rows = rows.into_iter();
@@ -174,10 +167,14 @@ pub(crate) async fn run(
         Ok(mail) => mail,
         Err(error) => return Ok(delivery.failed(STEP, "permanent", &error, None, now)),
     };
-    Ok(match message(row, text.as_ref(), reader.as_ref(), cx) {
-        Ok(Rendered { message, locale }) => rendered(row, Message { mail, ..message }, locale, now),
-        Err(error) => delivery.failed(STEP, "permanent", &error, None, now),
-    })
+    Ok(
+        match brief(row).render(text.as_ref(), reader.as_ref(), &cx.brand) {
+            Ok(Rendered { message, locale }) => {
+                rendered(row, Message { mail, ..message }, locale, now)
+            }
+            Err(error) => delivery.failed(STEP, "permanent", &error, None, now),
+        },
+    )
 }
 
 /// The end of a delivery that tells a digest of which everything was taken back or erased.
@@ -222,94 +219,39 @@ fn rendered(
         .with(Effect::DeliveryRendered {
             id: row.id,
             message: Box::new(message),
-            template: template(row).map(str::to_owned),
+            template: brief(row).template().map(str::to_owned),
             locale: Some(locale),
             job_id: Some(next.job_id.as_uuid()),
         })
         .then(next)
 }
 
-/// The error is for people.
-fn message(
-    row: &ToRender,
-    text: Option<&Text>,
-    reader: Option<&Recipient>,
-    cx: &Context,
-) -> Result<Rendered, String> {
-    let locale = locale(row);
-    let Some(text) = text else {
-        let content = row.content.as_deref().unwrap_or_default();
-        return Ok(Rendered {
-            message: render::literal(row.channel, row.subject.as_deref(), content),
-            locale: locale.to_owned(),
-        });
-    };
-    let template = text.as_ref().map_err(ToString::to_string)?;
-    let event = row.event.as_ref();
-    let payload = event.map(|event| &event.payload);
-    let data = with_vars(payload, row.data.as_ref());
-    let gathered = row.digest.as_deref().map(|digest| Gathered {
-        items: &digest.payloads,
-        count: digest.count,
-        last: payload,
-    });
-    let vars = Vars {
-        data: &data,
-        event: event.map(|event| EventVars {
-            id: &event.event_id,
-            kind: &event.kind,
-            created_at: event.created_at,
+fn brief(row: &ToRender) -> Brief<'_> {
+    Brief {
+        tenant_id: &row.tenant_id,
+        user_id: &row.user_id,
+        notification_id: row.notification_id,
+        channel: row.channel,
+        kind: &row.kind,
+        category: row.category.as_deref(),
+        priority: row.priority,
+        created_at: row.created_at,
+        template: row.template.as_deref(),
+        template_version: row.template_version,
+        locale: row.locale.as_deref(),
+        subject: row.subject.as_deref(),
+        content: row.content.as_deref(),
+        data: row.data.as_ref().map(Cow::Borrowed),
+        event: row.event.as_ref().map(|event| {
+            let vars = EventVars {
+                id: &event.event_id,
+                kind: &event.kind,
+                created_at: event.created_at,
+            };
+            (vars, &event.payload)
         }),
-        items: gathered,
-        user: UserVars {
-            id: &row.user_id,
-            locale: reader.and_then(Recipient::language),
-            timezone: reader.and_then(Recipient::zone_name),
-        },
-        notification: NotificationVars {
-            id: row.notification_id,
-            kind: &row.kind,
-            category: row.category.as_deref(),
-            priority: row.priority,
-            created_at: row.created_at,
-        },
-        brand: &cx.brand,
-        locale,
-    };
-    let mut rendered = template
-        .render(row.channel, &vars)
-        .map_err(|error| queue::describe(&error))?;
-    // A subject that came with the send wins over the template's, where the channel has one.
-    if let (Some(subject), Some(own)) = (&mut rendered.message.subject, &row.subject) {
-        subject.clone_from(own);
+        digest: row.digest.as_deref(),
     }
-    Ok(rendered)
-}
-
-/// The payload with what its rule adds, which wins; a direct send has its data alone.
-fn with_vars<'a>(payload: Option<&'a Value>, vars: Option<&'a Value>) -> Cow<'a, Value> {
-    match (payload, vars) {
-        (Some(Value::Object(payload)), Some(Value::Object(vars))) => {
-            let mut both = payload.clone();
-            both.extend(vars.clone());
-            Cow::Owned(Value::Object(both))
-        }
-        (Some(alone), _) | (None, Some(alone)) => Cow::Borrowed(alone),
-        (None, None) => Cow::Owned(Value::Null),
-    }
-}
-
-/// `None` for a direct send that brings its own words.
-fn template(row: &ToRender) -> Option<&str> {
-    match (&row.template, &row.content) {
-        (Some(template), _) => Some(template),
-        (None, Some(_)) => None,
-        (None, None) => Some(render::PLAIN),
-    }
-}
-
-fn locale(row: &ToRender) -> &str {
-    row.locale.as_deref().unwrap_or(DEFAULT_LOCALE)
 }
 
 fn facts(row: &ToRender) -> DeliveryFacts<'_> {

@@ -30,7 +30,7 @@ use crate::replay::{Replay, Replayer};
 use crate::retry::{self, Retry};
 use crate::route::{self, Route};
 use crate::schedule::{self, Schedule};
-use crate::{loading, queues, throttle};
+use crate::{at_once, loading, queues, throttle};
 
 /// How long workers may take to notice that there is nothing more to do.
 const MONITOR_GRACE: Duration = Duration::from_secs(2);
@@ -55,11 +55,13 @@ pub struct Parts {
 pub fn start(parts: Parts) -> Running {
     let Parts {
         store,
-        context,
+        mut context,
         limits,
         queues: wanted,
         ..
     } = parts;
+    let is_wanted = |queue: &str| wanted.is_empty() || wanted.iter().any(|name| name == queue);
+    context.arrives_at_once = at_once::SPARED.into_iter().all(is_wanted);
     let replayer = Replayer::new(&store, &parts.bell, &parts.clock, &parts.metrics);
     let mut node = Node::new(NodeParts {
         database: parts.database,
@@ -77,8 +79,7 @@ pub fn start(parts: Parts) -> Running {
     });
     let mut monitor = Monitor::new();
     for queue in queues::all() {
-        let is_wanted = wanted.is_empty() || wanted.iter().any(|name| name == queue);
-        if is_wanted {
+        if is_wanted(queue) {
             monitor = register(
                 monitor,
                 &mut node,
@@ -88,7 +89,7 @@ pub fn start(parts: Parts) -> Running {
                 &context,
             );
         }
-        if is_wanted && queue == queues::RETRY {
+        if is_wanted(queue) && queue == queues::RETRY {
             monitor = register_replay(monitor, &mut node, limits.of(queue), &replayer);
         }
     }
@@ -168,7 +169,7 @@ fn register(
                 store,
                 context,
                 Route,
-                route::prepare,
+                |store, cx, jobs| at_once::load(&store, &cx, &jobs),
                 on_route
             )
         }

@@ -25,7 +25,7 @@ use crate::route::rows::{Place, Told, traced};
 /// The arguments are those of [`DeliveryFacts::failed`].
 pub(crate) fn give_up(
     row: &ToDeliver,
-    step: &str,
+    step: &'static str,
     reason: &str,
     error: &str,
     provider: Option<&str>,
@@ -54,7 +54,7 @@ pub(crate) fn give_up(
     let count = row.understudy.as_ref().map_or(1, |it| it.delivery_count);
     for (nth, planned) in (0..).zip(planned) {
         let id = DeliveryId::of_stand_in(row.notification_id, planned.channel, nth);
-        let rows = told.rows(id, count.saturating_add(nth), planned, now);
+        let rows = told.rows(id, count.saturating_add(nth), &planned, now);
         outcome = outcome.with(Effect::DeliveryAdded(Box::new(rows.delivery)));
         outcome.jobs.extend(rows.job);
     }

@@ -9,11 +9,12 @@
 //! When the slots cannot be counted, each limit says what becomes of its sends
 //! ([`WhenUnavailable`]); the claim goes on either way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::{Channel, Claim, Limit, Room, SendFacts, TraceStep, WhenUnavailable};
+use domain::{Channel, Claim, Limit, Priority, Room, SendFacts, TraceStep, WhenUnavailable};
 use queue::{Failure, LeaseInfo, Outcome};
 use serde_json::json;
 use store::prepare::ToDeliver;
@@ -81,7 +82,7 @@ pub(crate) async fn load(
         Ok((rows, shelf))
     })
     .await?;
-    let passes = admit(store, cx, &shelf, &rows).await;
+    let passes = passes(store, cx, &shelf, &rows).await;
     let admitted = rows.into_iter().zip(passes).map(|(row, pass)| {
         let row = row?;
         Some(Arc::new(Admitted { row, pass }))
@@ -114,7 +115,7 @@ pub(crate) async fn run(
 }
 
 /// One answer for each row, in their order.
-async fn admit(
+async fn passes(
     store: &Store,
     cx: &Context,
     shelf: &Shelf,
@@ -128,17 +129,69 @@ async fn admit(
         (!claims.is_empty()).then_some((place, row, claims))
     });
     let mut limited: Vec<_> = limited.collect();
-    if limited.is_empty() {
-        return passes;
+    limited.sort_by_key(|(_, row, _)| row.id);
+    let asking = limited.iter_mut().map(|(_, row, claims)| Asking {
+        priority: row.priority,
+        claims: std::mem::take(claims),
+    });
+    let asking: Vec<_> = asking.collect();
+    let admissions = admit(store, cx, &asking, COUNTING_MAX).await;
+    let mut admissions = admissions.map(Vec::into_iter);
+    for ((place, row, _), asking) in limited.into_iter().zip(&asking) {
+        passes[place] = match admissions.as_mut().and_then(Iterator::next) {
+            Some(Admission::Slot { until }) => Pass::Slot { until },
+            Some(Admission::Full { limit, until }) => {
+                if let Some(metrics) = &cx.metrics {
+                    metrics.rate_limited(row.channel, limit.scope);
+                }
+                Pass::Full { limit, until }
+            }
+            None => match Claim::when_unavailable(&asking.claims, row.channel) {
+                WhenUnavailable::Allow => Pass::Free,
+                WhenUnavailable::Defer => Pass::Uncounted,
+            },
+        };
     }
-    // What is most urgent has the first slots, then what is oldest.
-    limited.sort_by_key(|(_, row, _)| (std::cmp::Reverse(row.priority.to_severity()), row.id));
-    let sends: Vec<_> = limited
-        .iter()
-        .map(|(_, _, claims)| claims.clone())
-        .collect();
+    passes
+}
+
+/// A send that limits speak of.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) priority: Priority,
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// What it is told.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It has its slots, and must begin before they are too old.
+    Slot { until: DateTime<Utc> },
+    /// The limit is full until then.
+    Full {
+        limit: Arc<Limit>,
+        until: DateTime<Utc>,
+    },
+}
+
+/// One answer for each send, in their order; `None` if the slots could not be counted within
+/// `patience`. What is most urgent has the first slots, then what was named first.
+pub(crate) async fn admit(
+    store: &Store,
+    cx: &Context,
+    asking: &[Asking],
+    patience: Duration,
+) -> Option<Vec<Admission>> {
+    if asking.is_empty() {
+        return Some(Vec::new());
+    }
+    let now = cx.clock.now();
+    let mut order: Vec<_> = (0..asking.len()).collect();
+    order.sort_by_key(|&place| std::cmp::Reverse(asking[place].priority.to_severity()));
+    let sends = order.iter().map(|&place| asking[place].claims.clone());
+    let sends: Vec<_> = sends.collect();
     let counting = store::limits::reserve(store, cx.clock.fixed(), &sends);
-    let rooms = match timeout(COUNTING_MAX, counting).await {
+    let rooms = match timeout(patience, counting).await {
         Ok(Ok(rooms)) => Some(rooms),
         Ok(Err(error)) => {
             warn!(
@@ -157,28 +210,18 @@ async fn admit(
     {
         metrics.uncounted();
     }
-    let mut rooms = rooms.map(Vec::into_iter);
-    for (place, row, claims) in limited {
-        passes[place] = match rooms.as_mut().and_then(Iterator::next) {
-            Some(Room::Taken) => {
-                let soonest = claims.iter().map(|claim| claim.limit.use_within()).min();
-                Pass::Slot {
-                    until: now + soonest.unwrap_or_default(),
-                }
+    let rooms: BTreeMap<_, _> = order.into_iter().zip(rooms?).collect();
+    let admissions = rooms.into_iter().map(|(place, room)| match room {
+        Room::Taken => {
+            let claims = asking[place].claims.iter();
+            let soonest = claims.map(|claim| claim.limit.use_within()).min();
+            Admission::Slot {
+                until: now + soonest.unwrap_or_default(),
             }
-            Some(Room::Full { limit, until }) => {
-                if let Some(metrics) = &cx.metrics {
-                    metrics.rate_limited(row.channel, limit.scope);
-                }
-                Pass::Full { limit, until }
-            }
-            None => match Claim::when_unavailable(&claims, row.channel) {
-                WhenUnavailable::Allow => Pass::Free,
-                WhenUnavailable::Defer => Pass::Uncounted,
-            },
-        };
-    }
-    passes
+        }
+        Room::Full { limit, until } => Admission::Full { limit, until },
+    });
+    Some(admissions.collect())
 }
 
 /// The limits of a send. A test reaches nobody, and what is over or too late is not sent.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,17 +15,47 @@ use uuid::{ContextV7, Timestamp, Uuid};
 use crate::Channel;
 
 /// Counts within one millisecond, so that ids made in a row sort in that order.
-static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+static COUNTER: Mutex<Counter> = Mutex::new(Counter {
+    context: ContextV7::new(),
+    last: 0,
+});
+
+/// Moments that lie further back than this, in seconds, are no longer told apart by order: a clock
+/// was set back, or somebody asked what would be at some other time. To go on counting from the
+/// later moment would date everything that comes after.
+const BACK_MAX: u64 = 10;
+
+struct Counter {
+    context: ContextV7,
+    /// The latest moment so far, in seconds of Unix time.
+    last: u64,
+}
 
 /// The tenant of deployments that know only one.
 const DEFAULT_TENANT: &str = "default";
 
 fn uuid_at(now: DateTime<Utc>) -> Uuid {
     let seconds = now.timestamp().max(0) as u64;
+    let mut counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if seconds + BACK_MAX < counter.last {
+        counter.context = ContextV7::new();
+        counter.last = 0;
+    }
+    counter.last = counter.last.max(seconds);
     Uuid::new_v7(Timestamp::from_unix(
-        &CONTEXT,
+        &counter.context,
         seconds,
         now.timestamp_subsec_nanos(),
+    ))
+}
+
+fn supposed_uuid_at(moment: DateTime<Utc>) -> Uuid {
+    let seconds = moment.timestamp().max(0) as u64;
+    let context = ContextV7::new();
+    Uuid::new_v7(Timestamp::from_unix(
+        &context,
+        seconds,
+        moment.timestamp_subsec_nanos(),
     ))
 }
 
@@ -39,9 +69,16 @@ macro_rules! entity_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Makes an id that sorts by `now`, and after ids made before it in this process.
+            /// Makes an id that sorts by `now`, and after ids made in this process in the seconds
+            /// before.
             pub fn at(now: DateTime<Utc>) -> Self {
                 Self(uuid_at(now))
+            }
+
+            /// Makes an id for a moment that is only supposed, as a dry run's: beside the order of
+            /// all others.
+            pub fn supposed_at(moment: DateTime<Utc>) -> Self {
+                Self(supposed_uuid_at(moment))
             }
 
             pub const fn as_uuid(self) -> Uuid {
@@ -223,6 +260,26 @@ mod tests {
 
         assert!(ids.is_sorted());
         assert_eq!(ids[0].as_uuid().get_version_num(), 7);
+    }
+
+    #[test]
+    fn what_is_asked_about_another_time_dates_nothing_that_comes_after() {
+        let now = DateTime::from_timestamp(1_800_000_000, 5_000_000).unwrap();
+        let later = DateTime::from_timestamp(4_000_000_000, 0).unwrap();
+        let millis_of = |id: NotificationId| (id.as_uuid().as_u128() >> 80) as i64;
+        let before = NotificationId::at(now);
+
+        let supposed = NotificationId::supposed_at(later);
+        let after = NotificationId::at(now);
+
+        assert_eq!(millis_of(supposed), later.timestamp_millis());
+        assert_eq!(millis_of(after), now.timestamp_millis());
+        assert!(before < after);
+
+        // As when a clock was wrong for a while.
+        let ahead = NotificationId::at(later);
+        assert_eq!(millis_of(ahead), later.timestamp_millis());
+        assert_eq!(millis_of(NotificationId::at(now)), now.timestamp_millis());
     }
 
     #[test]

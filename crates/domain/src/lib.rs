@@ -61,7 +61,7 @@ pub use routing::{
 };
 pub use rule::{
     Action, Audience, Batch, Condition, Every, Matching, Operator, Rule, RuleBook, RuleError,
-    RuleSubmission, Schedule, ScheduleError, Selector, SharedRule, Variant,
+    RuleSubmission, Scene, Schedule, ScheduleError, Selector, SharedRule, Variant,
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{

@@ -1,5 +1,7 @@
 //! Why a notification went the way it went, one decision at a time.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -7,21 +9,21 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TraceStep {
     /// Where it was taken: `route`, `render`, `deliver`, ….
-    pub step: String,
+    pub step: Cow<'static, str>,
     /// What was decided, a stable word or two.
-    pub decision: String,
+    pub decision: Cow<'static, str>,
     /// Why, in a sentence.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The values it was decided on; null when the reason says it all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub detail: Value,
 }
 
 impl TraceStep {
     pub fn new(
-        step: impl Into<String>,
-        decision: impl Into<String>,
-        reason: impl Into<String>,
+        step: impl Into<Cow<'static, str>>,
+        decision: impl Into<Cow<'static, str>>,
+        reason: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             step: step.into(),

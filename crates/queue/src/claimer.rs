@@ -22,7 +22,7 @@ use crate::database::EnginePool;
 use crate::epoch::{Epoch, Epochs};
 use crate::fault::describe;
 use crate::handover::Handover;
-use crate::lease::Lease;
+use crate::lease::{Lease, Slots};
 use crate::metrics::Metrics;
 use crate::outcome::Ending;
 use crate::room::Room;
@@ -60,13 +60,22 @@ enum Cycle {
     /// As much as was asked for: there is more.
     Full,
     /// Some jobs, or room for none.
-    Part { is_short_of_slots: bool },
+    Part { short_of: Shortage },
     /// Nothing due that may be taken; the next job in so many seconds, if any waits.
     Nothing {
         next_due_seconds: Option<f64>,
-        /// Whether lanes wait that hold their part of the slots already.
-        is_short_of_slots: bool,
+        short_of: Shortage,
     },
+}
+
+/// What a look could not take for want of slots.
+enum Shortage {
+    /// Nothing.
+    Nothing,
+    /// What waits in these queues.
+    Queues(Vec<Arc<Slots>>),
+    /// Jobs of lanes that hold their part of the slots already, or that are to run apart.
+    Lanes,
 }
 
 impl<E: Send + Sync + 'static> Claimer<E> {
@@ -77,41 +86,41 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         let mut suspects_at = Instant::now();
         loop {
             self.bury_doomed();
-            let (pause, is_short_of_slots) = match self.look(&mut turns, &mut suspects_at).await {
+            let (pause, short_of) = match self.look(&mut turns, &mut suspects_at).await {
                 Ok(Cycle::Full) => {
                     if stop.is_cancelled() {
                         return;
                     }
                     continue;
                 }
-                Ok(Cycle::Part { is_short_of_slots }) => {
+                Ok(Cycle::Part { short_of }) => {
                     idle = self.config.poll_min;
-                    (idle, is_short_of_slots)
+                    (idle, short_of)
                 }
                 Ok(Cycle::Nothing {
                     next_due_seconds,
-                    is_short_of_slots,
+                    short_of,
                 }) => {
                     idle = (idle * 2).min(self.config.poll_max);
                     let jittered = idle.mul_f64(0.75 + self.chance.next() / 4.0);
                     let due = next_due_seconds.map_or(jittered, Duration::from_secs_f64);
-                    (jittered.min(due), is_short_of_slots)
+                    (jittered.min(due), short_of)
                 }
                 Err(error) => {
                     warn!(error = describe(&error), "claim failed");
                     idle = self.config.poll_max;
-                    (idle, false)
+                    (idle, Shortage::Nothing)
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.wait(pause, is_short_of_slots) => {}
+                () = self.wait(pause, short_of) => {}
             }
         }
     }
 
-    /// Waits for the poll interval, a wake-up, or, where slots were short, for one to become free.
-    async fn wait(&mut self, pause: Duration, is_short_of_slots: bool) {
+    /// Waits for the poll interval, a wake-up, or, where slots were short, for enough of them.
+    async fn wait(&mut self, pause: Duration, short_of: Shortage) {
         tokio::time::sleep(SPACING.min(pause)).await;
         let heard = async {
             match self.heard.as_mut() {
@@ -123,11 +132,22 @@ impl<E: Send + Sync + 'static> Claimer<E> {
                 None => std::future::pending().await,
             }
         };
+        let freed = async {
+            match &short_of {
+                Shortage::Nothing => std::future::pending().await,
+                Shortage::Lanes => self.freed.notified().await,
+                Shortage::Queues(short) => {
+                    while !short.iter().any(|slots| slots.are_open()) {
+                        self.freed.notified().await;
+                    }
+                }
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.wake.notified() => {}
             () = heard => {}
-            () = self.freed.notified(), if is_short_of_slots => {}
+            () = freed => {}
         }
     }
 
@@ -140,12 +160,12 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         let Some(epoch) = self.epochs.claimable() else {
             return Ok(Cycle::Nothing {
                 next_due_seconds: None,
-                is_short_of_slots: false,
+                short_of: Shortage::Nothing,
             });
         };
         if self.is_quarantined && self.held.load(Ordering::Acquire) > 0 {
             return Ok(Cycle::Part {
-                is_short_of_slots: true,
+                short_of: Shortage::Lanes,
             });
         }
         self.is_quarantined = false;
@@ -165,19 +185,24 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         turns: &mut Turns,
         suspects_at: &mut Instant,
     ) -> Result<Cycle, sqlx::Error> {
-        let queues: Vec<String> = self
+        let (open, short): (Vec<_>, Vec<_>) = self
             .handover
             .slots
             .iter()
-            .filter(|(_, slots)| slots.claimable().free > 0)
-            .map(|(queue, _)| queue.clone())
+            .partition(|(_, slots)| slots.are_open());
+        let queues: Vec<String> = open.into_iter().map(|(queue, _)| queue.clone()).collect();
+        let short: Vec<_> = short
+            .into_iter()
+            .map(|(_, slots)| Arc::clone(slots))
             .collect();
+        let short_of = if short.is_empty() {
+            Shortage::Nothing
+        } else {
+            Shortage::Queues(short)
+        };
         if queues.is_empty() {
-            return Ok(Cycle::Part {
-                is_short_of_slots: true,
-            });
+            return Ok(Cycle::Part { short_of });
         }
-        let is_short_of_slots = queues.len() < self.handover.slots.len();
         if suspects_at.elapsed() >= SUSPECTS_EVERY {
             *suspects_at = Instant::now();
             if self.quarantine(epoch).await? {
@@ -185,7 +210,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
                     .checked_sub(SUSPECTS_EVERY)
                     .unwrap_or(*suspects_at);
                 return Ok(Cycle::Part {
-                    is_short_of_slots: true,
+                    short_of: Shortage::Lanes,
                 });
             }
         }
@@ -198,7 +223,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
             tx.rollback().await?;
             return Ok(Cycle::Nothing {
                 next_due_seconds,
-                is_short_of_slots,
+                short_of,
             });
         }
         let room = |queue: &str| {
@@ -210,7 +235,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
             tx.rollback().await?;
             return Ok(Cycle::Nothing {
                 next_due_seconds: prospect.next_due_seconds,
-                is_short_of_slots: true,
+                short_of: Shortage::Lanes,
             });
         }
         let asked: u32 = shares.iter().map(|share| share.jobs).sum();
@@ -227,7 +252,7 @@ impl<E: Send + Sync + 'static> Claimer<E> {
         Ok(if claimed > 0 && claimed as u32 >= asked / 2 {
             Cycle::Full
         } else {
-            Cycle::Part { is_short_of_slots }
+            Cycle::Part { short_of }
         })
     }
 

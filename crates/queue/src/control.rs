@@ -211,6 +211,20 @@ pub async fn pause(
     Ok(())
 }
 
+/// Whether none of `queues` is paused.
+pub async fn are_open(db: &mut PgConnection, queues: &[&str]) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select not exists (
+            select from queue.queues where queue = any($1::text[]) and paused_at is not null
+        ) as "are_open!"
+        "#,
+        queues as &[&str],
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Lets nodes claim from `queue` again. Ring [`JOBS_AVAILABLE`](crate::JOBS_AVAILABLE) afterwards.
 pub async fn resume(db: &mut PgConnection, queue: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(

@@ -17,6 +17,9 @@ use crate::job::Job;
 use crate::lease::Held;
 use crate::outcome::{Ending, Failure};
 
+/// Claims are loaded together until they are so many jobs.
+const TOGETHER: usize = 500;
+
 /// How long a load may take. One that hangs is on a connection that is dead and does not know it.
 const LOAD_MAX: Duration = Duration::from_secs(15);
 
@@ -48,7 +51,13 @@ pub(crate) async fn dispatch<J, L, E, P, F>(
     P: Fn(Vec<J>) -> F + Send + Sync,
     F: Future<Output = Result<Vec<L>, Failure>> + Send,
 {
-    while let Some(claim) = claims.recv().await {
+    while let Some(mut claim) = claims.recv().await {
+        // What came while the last was loaded is loaded together.
+        while claim.len() < TOGETHER
+            && let Ok(more) = claims.try_recv()
+        {
+            claim.extend(more);
+        }
         let (jobs, held) = parse::<J, E>(claim);
         for (job, loaded, held) in load(jobs, held, &prepare, &clock).await {
             // Room for every slot of the queue: this waits for nobody. It fails only when the

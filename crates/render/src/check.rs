@@ -77,7 +77,7 @@ impl Template {
                 timezone: None,
             },
             notification: NotificationVars {
-                id: NotificationId::at(at),
+                id: NotificationId::supposed_at(at),
                 kind: &kind,
                 category: self.body().category.as_deref(),
                 priority: Priority::Normal,

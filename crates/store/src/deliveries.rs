@@ -7,6 +7,7 @@ use domain::{
     AttemptStatus, Channel, DeliveryId, Message, NotificationId, Status, TenantId, UserId,
 };
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -247,42 +248,75 @@ pub async fn list_own_deliveries(
     Ok(own.into_iter().map(DeliveryId::from).collect())
 }
 
+/// A delivery to insert, as it stands by the end of its settlement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlannedRow<'a> {
+    pub(crate) row: &'a NewDelivery,
+    pub(crate) status: Status,
+    pub(crate) job_id: Option<Uuid>,
+    pub(crate) attempts: u16,
+    pub(crate) seq: Option<i64>,
+    pub(crate) provider: Option<&'a str>,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) message: Option<&'a Message>,
+    pub(crate) template: Option<&'a str>,
+    pub(crate) locale: Option<&'a str>,
+}
+
 /// Inserts deliveries in one statement.
 pub(crate) async fn insert_rows(
     connection: &mut PgConnection,
-    rows: &[&NewDelivery],
+    planned: &[PlannedRow<'_>],
 ) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
+    if planned.is_empty() {
         return Ok(());
     }
-    let columns = Columns::of(rows);
+    let rows: Vec<_> = planned.iter().map(|it| it.row).collect();
+    let columns = Columns::of(&rows);
+    let updated: Vec<_> = planned.iter().map(|it| it.updated_at).collect();
+    let job_ids: Vec<_> = planned.iter().map(|it| it.job_id).collect();
+    let statuses: Vec<_> = planned.iter().map(|it| it.status.as_str()).collect();
+    let errors: Vec<_> = planned.iter().map(|it| it.error).collect();
+    let attempts: Vec<_> = planned.iter().map(|it| it.attempts as i16).collect();
+    let seqs: Vec<_> = planned.iter().map(|it| it.seq).collect();
+    let providers: Vec<_> = planned.iter().map(|it| it.provider).collect();
+    let messages: Vec<_> = planned.iter().map(|it| it.message.map(Json)).collect();
+    let templates: Vec<_> = planned.iter().map(|it| it.template).collect();
+    let locales: Vec<_> = planned.iter().map(|it| it.locale).collect();
     sqlx::query!(
         r#"
         insert into deliveries (
-            id, notification_id, job_id, created_at, updated_at, position, tenant_id, user_id,
-            channel, status, address, error
+            id, notification_id, job_id, created_at, updated_at, position, attempts, seq,
+            tenant_id, user_id, channel, status, provider, address, error, template, locale,
+            message
         )
-        select id, notification_id, job_id, created_at, created_at, position, tenant_id, user_id,
-               channel, status, address, error
+        select *
         from unnest(
-            $1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::smallint[], $6::text[],
-            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]
-        ) as planned (
-            id, notification_id, job_id, created_at, position, tenant_id, user_id, channel,
-            status, address, error
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::timestamptz[],
+            $6::smallint[], $7::smallint[], $8::bigint[], $9::text[], $10::text[], $11::text[],
+            $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+            $18::jsonb[]
         )
         "#,
         &columns.ids,
         &columns.notifications,
-        &columns.job_ids as &[Option<Uuid>],
+        &job_ids as &[Option<Uuid>],
         &columns.created,
+        &updated,
         &columns.positions,
+        &attempts,
+        &seqs as &[Option<i64>],
         &columns.tenants as &[&str],
         &columns.users as &[&str],
         &columns.channels as &[&str],
-        &columns.statuses as &[&str],
+        &statuses as &[&str],
+        &providers as &[Option<&str>],
         &columns.addresses as &[Option<&str>],
-        &columns.errors as &[Option<&str>],
+        &errors as &[Option<&str>],
+        &templates as &[Option<&str>],
+        &locales as &[Option<&str>],
+        &messages as &[Option<Json<&Message>>],
     )
     .execute(connection)
     .await?;

@@ -266,15 +266,15 @@ async fn blank_traces(
         update traces as trace
         set steps = (
             select coalesce(
-                jsonb_agg(
-                    jsonb_build_object(
+                json_agg(
+                    json_build_object(
                         'step', entry -> 'step', 'decision', entry -> 'decision', 'reason', $2::text
                     )
                     order by position
                 ),
                 '[]'
             )
-            from jsonb_array_elements(trace.steps) with ordinality as each (entry, position)
+            from json_array_elements(trace.steps) with ordinality as each (entry, position)
         )
         from unnest($1::uuid[]) as erased (id)
         where trace.subject_id = erased.id

@@ -1,5 +1,7 @@
 //! Notifications: the decision to tell one user something.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use domain::{
     Channel, DigestId, EventId, NotificationId, Priority, RuleId, Status, TenantId, UserId,
@@ -51,7 +53,7 @@ pub async fn insert_notifications<'a>(
     rows: impl IntoIterator<Item = &'a NewNotification>,
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = rows.into_iter().collect();
-    insert_rows(connection, &rows)
+    insert_rows(connection, &rows, &HashMap::new())
         .await
         .map_err(during("insert notifications"))
 }
@@ -89,10 +91,12 @@ pub async fn list_notifications_by_id(
     fetch(query, connection).await
 }
 
-/// Inserts notifications in one statement.
+/// Inserts notifications in one statement; some with another status than their own, to which they
+/// have come meanwhile.
 pub(crate) async fn insert_rows(
     connection: &mut PgConnection,
     rows: &[&NewNotification],
+    come_to: &HashMap<NotificationId, Status>,
 ) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
@@ -113,7 +117,10 @@ pub(crate) async fn insert_rows(
     let kinds: Vec<_> = rows.iter().map(|row| row.kind.as_str()).collect();
     let categories: Vec<_> = rows.iter().map(|row| row.category.as_deref()).collect();
     let priorities: Vec<_> = rows.iter().map(|row| row.priority.as_str()).collect();
-    let statuses: Vec<_> = rows.iter().map(|row| row.status.as_str()).collect();
+    let statuses: Vec<_> = rows
+        .iter()
+        .map(|row| come_to.get(&row.id).unwrap_or(&row.status).as_str())
+        .collect();
     let templates: Vec<_> = rows.iter().map(|row| row.template.as_deref()).collect();
     let locales: Vec<_> = rows.iter().map(|row| row.locale.as_deref()).collect();
     let subjects: Vec<_> = rows.iter().map(|row| row.subject.as_deref()).collect();

@@ -61,15 +61,19 @@ pub(crate) async fn insert_rows(
     }
     let subjects: Vec<_> = rows.iter().map(|row| row.subject_id).collect();
     let times: Vec<_> = rows.iter().map(|row| row.at).collect();
-    let steps: Vec<_> = rows.iter().map(|row| Json(row.steps)).collect();
+    let steps = rows.iter().map(|row| serde_json::to_string(row.steps));
+    let steps: Vec<_> = steps
+        .collect::<Result<_, _>>()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         r#"
         insert into traces (subject_id, at, steps)
-        select * from unnest($1::uuid[], $2::timestamptz[], $3::jsonb[])
+        select subject_id, at, steps::json
+        from unnest($1::uuid[], $2::timestamptz[], $3::text[]) as told (subject_id, at, steps)
         "#,
         &subjects,
         &times,
-        &steps as &[Json<&[TraceStep]>],
+        &steps,
     )
     .execute(connection)
     .await?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Audience, DigestId, EventId, NotificationId, Recipient, RuleBook, RuleError, SharedRule,
-    TenantId, TraceStep, UserId, unruled,
+    ActionFacts, Audience, ConsentCategories, DigestId, EventId, NotificationId, Recipient,
+    RuleBook, RuleError, Scene, SharedRule, TenantId, TraceStep, UserId, unruled,
 };
 use serde_json::json;
 use store::audience::{Crowd, CrowdKind, list_crowds};
@@ -17,6 +17,7 @@ use store::notifications::{Notification, list_notifications_by_id};
 use store::recipients::list_recipients;
 use store::{Connection, StoreError};
 
+use super::plan::{Planned, plan};
 use super::{Route, facts};
 use crate::catalog::Shelf;
 
@@ -31,11 +32,23 @@ const CLAIM_USERS: usize = 5000;
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";
 
-/// What one job is decided on.
+/// What one job is decided on, and what each user is told, before any of it has an id.
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) source: Source,
+    pub(crate) planned: Vec<Planned>,
+}
+
+impl Loaded {
+    pub(crate) fn new(shelf: Arc<Shelf>, source: Source, now: DateTime<Utc>) -> Self {
+        let planned = plan(&source, &shelf, now);
+        Self {
+            shelf,
+            source,
+            planned,
+        }
+    }
 }
 
 /// What came in, and whom it is about.
@@ -93,7 +106,7 @@ pub(crate) async fn load(
     shelf: &Arc<Shelf>,
     jobs: &[Route],
     now: DateTime<Utc>,
-) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
+) -> Result<Vec<Option<Loaded>>, StoreError> {
     let events = events(connection, jobs).await?;
     let sends = sends(connection, jobs).await?;
     let digests = digests(connection, jobs).await?;
@@ -121,7 +134,14 @@ pub(crate) async fn load(
         let named = heard.iter().flat_map(|heard| &heard.recipients);
         users.extend(named.map(|(user_id, _)| (&hearing.event.tenant_id, user_id)));
     }
-    let people = people(connection, users, shelf).await?;
+    let mut of_events = hearings.iter().zip(&heard);
+    let asks = !digests.is_empty()
+        || sends.values().any(|sent| send_asks(sent, shelf))
+        || of_events.any(|(hearing, heard)| match hearing {
+            Some(hearing) => event_asks(&hearing.event, heard, shelf),
+            None => false,
+        });
+    let people = people(connection, users, shelf, asks).await?;
     let known = |tenant: &TenantId, user: &UserId| {
         let known = people.get(tenant)?.get(user)?;
         Some(Arc::clone(known))
@@ -156,10 +176,7 @@ pub(crate) async fn load(
                     (None, None) => return None,
                 },
             };
-            Some(Arc::new(Loaded {
-                shelf: Arc::clone(shelf),
-                source,
-            }))
+            Some(Loaded::new(Arc::clone(shelf), source, now))
         });
     Ok(loaded.collect())
 }
@@ -179,7 +196,8 @@ pub(crate) async fn load_one(
     let mut heard = heard.pop().unwrap_or_default();
     let named = heard.iter().flat_map(|heard| &heard.recipients);
     let users = named.map(|(user_id, _)| (&event.tenant_id, user_id));
-    let people = people(connection, users.collect(), shelf).await?;
+    let asks = event_asks(&event, &heard, shelf);
+    let people = people(connection, users.collect(), shelf, asks).await?;
     know(&mut heard, people.get(&event.tenant_id));
     Ok(Source::Event {
         event,
@@ -258,6 +276,8 @@ async fn digests(
 /// Asks the rules what they say to an event.
 fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> Hearing {
     let book = shelf.rules(&event.tenant_id);
+    let facts = facts(&event);
+    let scene = Scene::of(&facts);
     let mut steps = Vec::new();
     let mut wanted = Vec::new();
     if let Route::Rule {
@@ -273,7 +293,7 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
             Some((book, rule)) => {
                 let all = 0..rule.actions.len() as u16;
                 let only = all.filter(|place| action.is_none_or(|action| action == *place));
-                wanted.extend(only.map(|place| want(book, rule, place, &event, after.clone())));
+                wanted.extend(only.map(|place| want(book, rule, place, &scene, after.clone())));
             }
             None => steps.push(
                 TraceStep::new(
@@ -284,22 +304,23 @@ fn hear(job: &Route, event: Arc<Event>, shelf: &Shelf, now: DateTime<Utc>) -> He
                 .with_detail(json!({"rule_id": rule_id})),
             ),
         }
+        drop(scene);
         return Hearing {
             event,
             wanted,
             steps,
         };
     }
-    let matching = book.map(|book| (book, book.matching(&facts(&event), now)));
+    let matching = book.map(|book| (book, book.matching(&scene, now)));
     if let Some((book, matching)) = matching {
         steps = matching.steps;
         for rule in &matching.rules {
             let actions = 0..rule.actions.len() as u16;
-            wanted.extend(actions.map(|action| want(book, rule, action, &event, None)));
+            wanted.extend(actions.map(|action| want(book, rule, action, &scene, None)));
         }
     }
     if wanted.is_empty() {
-        match unruled(&facts(&event)) {
+        match unruled(&facts) {
             Ok(user_id) => wanted.push(Wanted {
                 rule: None,
                 action: 0,
@@ -327,15 +348,14 @@ fn want(
     book: &RuleBook,
     rule: &SharedRule,
     action: u16,
-    event: &Event,
+    scene: &Scene<'_>,
     after: Option<UserId>,
 ) -> Wanted {
     let place = usize::from(action);
-    let facts = facts(event);
     let is_batch = rule.actions.get(place).is_some_and(|it| it.batch.is_some());
     let asked = || {
-        let audience = book.audience(rule, place, &facts)?;
-        let key = is_batch.then(|| book.batch_key(rule, place, &facts));
+        let audience = book.audience(rule, place, scene)?;
+        let key = is_batch.then(|| book.batch_key(rule, place, scene));
         Ok((audience, key.transpose()?))
     };
     let failed = |error: RuleError| {
@@ -440,15 +460,41 @@ fn take_page(wanted: Wanted, members: &[Vec<UserId>], page: usize) -> Heard {
 
 type People = HashMap<TenantId, HashMap<UserId, Arc<Recipient>>>;
 
-/// What is known of users.
+/// Whether those who hear of an event may be told what must be agreed to.
+fn event_asks(event: &Event, heard: &[Heard], shelf: &Shelf) -> bool {
+    let names = shelf.template_names(&event.tenant_id);
+    heard.iter().any(|heard| {
+        let facts = ActionFacts {
+            event: facts(event),
+            origin: heard.origin(),
+            templates: &names,
+        };
+        facts.may_need(shelf.consent())
+    })
+}
+
+/// Whether a direct send is about what must be agreed to.
+fn send_asks(sent: &Notification, shelf: &Shelf) -> bool {
+    let names = shelf.template_names(&sent.tenant_id);
+    let template = sent.template.as_deref().and_then(|name| names.find(name));
+    let of_template = template.and_then(|known| known.category.as_deref());
+    let category = sent.category.as_deref().or(of_template);
+    category.is_some_and(|category| shelf.consent().contains(category))
+}
+
+/// What is known of users; who has agreed to what only if it `asks` that. It is a third of what the
+/// look-up costs.
 async fn people(
     connection: &mut Connection,
     users: BTreeSet<(&TenantId, &UserId)>,
     shelf: &Shelf,
+    asks: bool,
 ) -> Result<People, StoreError> {
     let wanted: Vec<_> = users.into_iter().collect();
+    let nothing = ConsentCategories::none();
+    let asked = if asks { shelf.consent() } else { &nothing };
     let mut people = People::new();
-    for known in list_recipients(connection, &wanted, shelf.consent()).await? {
+    for known in list_recipients(connection, &wanted, asked).await? {
         let user_id = known.recipient.user_id.clone();
         let of_tenant = people.entry(known.tenant_id).or_default();
         of_tenant.insert(user_id, Arc::new(known.recipient));

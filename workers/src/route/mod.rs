@@ -10,22 +10,22 @@
 //! The decisions are `domain`'s: [`RuleBook`](domain::RuleBook) says which rules speak of an event,
 //! [`ActionFacts::plan`] what a user is told, [`route_direct`](domain::route_direct) what becomes of
 //! a direct send, [`tell`](mod@tell) how a digest is told. [`load`](mod@load) looks up whom they are
-//! about, for a whole claim at once, and [`rows`] turns plans into rows.
+//! about, for a whole claim at once, [`plan`](mod@plan) asks what each is told, and [`rows`] turns
+//! plans into rows. What can reach a feed [`at_once`](crate::at_once) does so in the same settlement.
 //!
 //! An audience of thousands is worked off in pages: each page plans its users and enqueues the next
 //! with its own ending, so that a process that dies leaves nobody out and tells nobody twice.
 
 mod gather;
 pub(crate) mod load;
+pub(crate) mod plan;
 pub(crate) mod rows;
 pub(crate) mod tell;
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use domain::{
-    ActionFacts, DigestId, DirectFacts, EventFacts, EventId, NotificationId, Origin, Recipient,
-    RuleId, Severity, Status, TraceStep, UserId,
+    ActionFacts, Batch, DigestId, EventFacts, EventId, NotificationId, Origin, RuleId, Severity,
+    TraceStep, UserId,
 };
 use queue::{Failure, Job, JobId, LeaseInfo, NewJob, Outcome};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ use store::events::Event;
 use store::notifications::Notification;
 use store::{Connection, Effect, StoreError};
 
+use crate::at_once::{Pace, of_event, of_send};
 use crate::catalog::Shelf;
 use crate::context::Context;
 use crate::delivery::urgency;
@@ -40,6 +41,7 @@ use crate::queues;
 
 pub(crate) use gather::digest_step;
 pub(crate) use load::{Heard, Loaded, Source};
+pub(crate) use plan::Planned;
 
 /// Payload of a `route` job: what came in, one way or another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,7 +82,7 @@ pub(crate) async fn prepare(
     connection: &mut Connection,
     cx: &Context,
     jobs: &[Route],
-) -> Result<Vec<Option<Arc<Loaded>>>, StoreError> {
+) -> Result<Vec<Option<Loaded>>, StoreError> {
     let shelf = cx.catalog.current(connection).await?;
     load::load(connection, &shelf, jobs, cx.clock.now()).await
 }
@@ -92,7 +94,12 @@ pub(crate) async fn run(
     _lease: LeaseInfo,
 ) -> Result<Outcome<Effect>, Failure> {
     let now = cx.clock.now();
-    let Some(Loaded { shelf, source }) = loaded else {
+    let Some(Loaded {
+        shelf,
+        source,
+        planned,
+    }) = loaded
+    else {
         tracing::warn!(?job, "nothing to route, the row is gone");
         return Ok(Outcome::cancelled());
     };
@@ -101,22 +108,20 @@ pub(crate) async fn run(
             event,
             heard,
             steps,
-        } => route_event(event, heard, steps, shelf, now),
-        // Routed or cancelled before: nothing is left to decide.
-        Source::Notification(sent, _) if is_routed(sent) => Outcome::completed(),
-        Source::Notification(sent, recipient) => {
-            route_direct(sent, recipient.as_deref(), shelf, now)
+        } => {
+            let mut pace = Pace::new(cx);
+            let outcome = about_event(event, heard, steps, shelf, now);
+            route_event(event, planned, outcome, &mut pace, now).await
         }
+        Source::Notification(sent, _) => match &planned[..] {
+            [planned] => route_direct(sent, planned, &mut Pace::new(cx), now).await,
+            _ => Outcome::completed(),
+        },
         Source::Digest(to_tell, recipient) => {
             let names = shelf.template_names(&to_tell.digest.key.tenant_id);
             tell::tell(to_tell, recipient.as_deref(), &names, now)
         }
     })
-}
-
-/// What waits for the end of quiet hours is `pending` too, but has its deliveries.
-fn is_routed(sent: &Notification) -> bool {
-    sent.status != Status::Pending || sent.delivery_count > 0
 }
 
 pub(crate) fn facts(event: &Event) -> EventFacts<'_> {
@@ -130,41 +135,43 @@ pub(crate) fn facts(event: &Event) -> EventFacts<'_> {
     }
 }
 
-/// Plans what everybody is told who was looked up for this page.
-fn route_event(
+/// What became of the event itself: the digests that it joins, the pages that follow, and why.
+fn about_event(
     event: &Event,
     heard: &[Heard],
     steps: &[TraceStep],
     shelf: &Shelf,
     now: DateTime<Utc>,
-) -> Outcome<Effect> {
+) -> (Outcome<Effect>, Vec<TraceStep>) {
     let names = shelf.template_names(&event.tenant_id);
     let mut outcome = Outcome::completed();
-    let mut about_event = steps.to_vec();
-    let mut planned = Vec::new();
+    let mut steps = steps.to_vec();
     for heard in heard {
-        about_event.extend(heard.steps.iter().cloned());
+        steps.extend(heard.steps.iter().cloned());
         let facts = ActionFacts {
             event: facts(event),
             origin: heard.origin(),
             templates: &names,
         };
-        let batch = facts.action().and_then(|action| action.batch.as_ref());
-        match (heard.batch_key.as_deref(), batch) {
-            (Some(key), Some(batch)) => {
-                for (user_id, _) in &heard.recipients {
-                    let join = gather::join(event, &facts, batch, user_id, key, now);
-                    outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
-                }
-            }
-            _ => {
-                for (user_id, recipient) in &heard.recipients {
-                    planned.push(facts.plan(user_id, recipient.as_deref(), now));
-                }
+        if let Some((key, batch)) = heard.batch(&facts) {
+            for (user_id, _) in &heard.recipients {
+                let join = gather::join(event, &facts, batch, user_id, key, now);
+                outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
             }
         }
         outcome.jobs.extend(heard.next_page(event, now));
     }
+    (outcome, steps)
+}
+
+/// Adds what everybody is told who was looked up for this page.
+async fn route_event(
+    event: &Event,
+    planned: &[Planned],
+    (mut outcome, mut about_event): (Outcome<Effect>, Vec<TraceStep>),
+    pace: &mut Pace<'_>,
+    now: DateTime<Utc>,
+) -> Outcome<Effect> {
     // The decisions about the event stand with its notification where it has one alone.
     let is_sole = planned.len() == 1 && outcome.jobs.is_empty();
     if !is_sole {
@@ -179,35 +186,31 @@ fn route_event(
         kind: &event.kind,
         digest_id: None,
     };
-    for mut planned in planned {
-        planned.steps.splice(0..0, about_event.drain(..));
+    for planned in planned {
         let id = NotificationId::at(now);
-        outcome = rows::with_notification(outcome, id, subject, planned, now);
+        let brief = || of_event(event, planned, id, now);
+        let beside = rows::Beside {
+            about_event: std::mem::take(&mut about_event),
+            arrived: pace.arrive(planned, brief).await,
+        };
+        let planned = &planned.notification;
+        outcome = rows::with_notification(outcome, id, subject, planned, beside, now);
     }
     outcome
 }
 
-fn route_direct(
+/// Adds what the user of a direct send is told.
+async fn route_direct(
     sent: &Notification,
-    recipient: Option<&Recipient>,
-    shelf: &Shelf,
+    planned: &Planned,
+    pace: &mut Pace<'_>,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
-    let facts = DirectFacts {
-        user_id: &sent.user_id,
-        channels: sent.channels.as_deref(),
-        template: sent.template.as_deref(),
-        priority: sent.priority,
-        category: sent.category.as_deref(),
-        data: sent.data.as_ref(),
-        is_test: sent.is_test,
-        locale: sent.locale.as_deref(),
-        send_at: sent.send_at,
-        expires_at: sent.expires_at,
-        bypass_quiet_hours: sent.bypass_quiet_hours,
+    let beside = rows::Beside {
+        arrived: pace.arrive(planned, || of_send(sent, planned)).await,
+        ..rows::Beside::default()
     };
-    let names = shelf.template_names(&sent.tenant_id);
-    let planned = domain::route_direct(facts, &names, recipient, now);
+    let planned = &planned.notification;
     let outcome = Outcome::completed().with(Effect::NotificationRouted {
         id: sent.id,
         status: planned.status,
@@ -221,7 +224,7 @@ fn route_direct(
         tenant_id: &sent.tenant_id,
         send_at: sent.send_at,
     };
-    rows::with_deliveries(outcome, place, planned, now)
+    rows::with_deliveries(outcome, place, planned, beside, now)
 }
 
 impl Heard {
@@ -230,6 +233,12 @@ impl Heard {
             None => Origin::Default,
             Some(rule) => Origin::Rule(rule, self.action),
         }
+    }
+
+    /// What gathers the event with others, and by which key, if its action does.
+    pub(crate) fn batch<'a>(&'a self, facts: &ActionFacts<'a>) -> Option<(&'a str, &'a Batch)> {
+        let key = self.batch_key.as_deref()?;
+        Some((key, facts.action()?.batch.as_ref()?))
     }
 
     /// The job that goes on where this page ends.

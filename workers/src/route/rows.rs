@@ -8,9 +8,10 @@ use domain::{
 use queue::{NewJob, Outcome};
 use serde_json::Value;
 use store::Effect;
-use store::effect::{Decided, DigestJoin, NewDelivery, NewNotification};
+use store::effect::{Decided, DigestJoin, InboxArrival, NewDelivery, NewNotification};
 
 use super::gather;
+use crate::at_once::Arrived;
 use crate::delivery::DeliveryFacts;
 use crate::queues;
 use crate::quiet_hours;
@@ -38,12 +39,22 @@ pub(crate) struct Subject<'a> {
     pub(crate) digest_id: Option<DigestId>,
 }
 
+/// What stands beside a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// The decisions about its event, to be told first.
+    pub(crate) about_event: Vec<TraceStep>,
+    /// The delivery that reaches its feed by the settlement that plans it.
+    pub(crate) arrived: Option<Arrived>,
+}
+
 /// Adds the notification `id`, with all that belongs to it.
 pub(crate) fn with_notification(
     outcome: Outcome<Effect>,
     id: NotificationId,
     subject: Subject<'_>,
-    planned: PlannedNotification,
+    planned: &PlannedNotification,
+    beside: Beside,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
     let vars = (!planned.vars.is_empty()).then(|| Value::Object(planned.vars.clone()));
@@ -81,7 +92,7 @@ pub(crate) fn with_notification(
         tenant_id: subject.tenant_id,
         send_at: None,
     };
-    with_deliveries(outcome, place, planned, now)
+    with_deliveries(outcome, place, planned, beside, now)
 }
 
 /// What is the same for all deliveries of a notification.
@@ -107,7 +118,7 @@ impl Told<'_> {
         &self,
         id: DeliveryId,
         position: u16,
-        planned: PlannedDelivery,
+        planned: &PlannedDelivery,
         now: DateTime<Utc>,
     ) -> Rows {
         let facts = DeliveryFacts {
@@ -138,8 +149,24 @@ impl Told<'_> {
             }
             _ => None,
         };
-        let join = gather::join_quietly(id, self, &planned, now);
-        let delivery = NewDelivery {
+        let mut delivery = self.delivery(id, position, planned, now);
+        delivery.job_id = job.as_ref().map(|job| job.job_id.as_uuid());
+        Rows {
+            delivery,
+            job,
+            join: gather::join_quietly(id, self, planned, now),
+        }
+    }
+
+    /// A delivery that no job works on.
+    fn delivery(
+        &self,
+        id: DeliveryId,
+        position: u16,
+        planned: &PlannedDelivery,
+        now: DateTime<Utc>,
+    ) -> NewDelivery {
+        NewDelivery {
             id,
             notification_id: self.place.notification_id,
             tenant_id: self.place.tenant_id.clone(),
@@ -147,16 +174,39 @@ impl Told<'_> {
             channel: planned.channel,
             status: planned.status,
             position,
-            address: planned.address,
-            error: planned.error,
-            job_id: job.as_ref().map(|job| job.job_id.as_uuid()),
+            address: planned.address.clone(),
+            error: planned.error.clone(),
+            job_id: None,
             created_at: now,
-        };
-        Rows {
-            delivery,
-            job,
-            join,
         }
+    }
+
+    /// What `render` and `deliver` would answer.
+    fn arrival(
+        &self,
+        id: DeliveryId,
+        arrived: Arrived,
+        is_sole: bool,
+        now: DateTime<Utc>,
+    ) -> [Effect; 2] {
+        let rendered = Effect::DeliveryRendered {
+            id,
+            message: Box::new(arrived.message),
+            template: arrived.template,
+            locale: Some(arrived.locale),
+            job_id: None,
+        };
+        let arrival = InboxArrival {
+            delivery_id: id,
+            notification_id: self.place.notification_id,
+            tenant_id: self.place.tenant_id.clone(),
+            user_id: self.user_id.clone(),
+            attempt: 1,
+            started_at: now,
+            at: now,
+            is_sole,
+        };
+        [rendered, Effect::InboxArrived(arrival)]
     }
 }
 
@@ -164,7 +214,8 @@ impl Told<'_> {
 pub(crate) fn with_deliveries(
     mut outcome: Outcome<Effect>,
     place: Place<'_>,
-    planned: PlannedNotification,
+    planned: &PlannedNotification,
+    beside: Beside,
     now: DateTime<Utc>,
 ) -> Outcome<Effect> {
     let told = Told {
@@ -173,15 +224,28 @@ pub(crate) fn with_deliveries(
         priority: planned.priority,
         expires_at: planned.expires_at,
     };
-    for (position, delivery) in (0..).zip(planned.deliveries) {
-        let rows = told.rows(DeliveryId::at(now), position, delivery, now);
+    let mut arrived = beside.arrived;
+    for (position, delivery) in (0..).zip(&planned.deliveries) {
+        let id = DeliveryId::at(now);
+        if let Some(arrived) = arrived.take_if(|it| it.position == usize::from(position)) {
+            let row = told.delivery(id, position, delivery, now);
+            let is_sole = planned.deliveries.len() == 1;
+            outcome = outcome.with(Effect::DeliveryPlanned(Box::new(row)));
+            outcome
+                .effects
+                .extend(told.arrival(id, arrived, is_sole, now));
+            continue;
+        }
+        let rows = told.rows(id, position, delivery, now);
         if let Some(join) = rows.join {
             outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
         }
         outcome = outcome.with(Effect::DeliveryPlanned(Box::new(rows.delivery)));
         outcome.jobs.extend(rows.job);
     }
-    outcome.with(traced(place.notification_id.as_uuid(), now, planned.steps))
+    let mut steps = beside.about_event;
+    steps.extend(planned.steps.iter().cloned());
+    outcome.with(traced(place.notification_id.as_uuid(), now, steps))
 }
 
 pub(crate) fn traced(subject_id: uuid::Uuid, at: DateTime<Utc>, steps: Vec<TraceStep>) -> Effect {

@@ -24,7 +24,7 @@ use store::settlement::DigestTurn;
 
 use super::Route;
 use super::gather::join_again;
-use super::rows::{Subject, traced, with_notification};
+use super::rows::{Beside, Subject, traced, with_notification};
 use crate::batch_flush::lane;
 use crate::delivery::{DeliveryFacts, urgency};
 use crate::queues;
@@ -124,7 +124,7 @@ pub(crate) fn tell(
         kind: facts.kind,
         digest_id: Some(digest.id),
     };
-    with_notification(outcome, id, subject, planned, now)
+    with_notification(outcome, id, subject, &planned, Beside::default(), now)
 }
 
 /// What becomes of the deliveries that quiet hours held back for a digest.
@@ -219,7 +219,7 @@ fn end(
     outcome: Outcome<Effect>,
     held: &Held,
     status: Status,
-    reason: &str,
+    reason: &'static str,
     at: DateTime<Utc>,
 ) -> Outcome<Effect> {
     let detail = json!({"delivery_id": held.delivery_id, "digest_id": held.digest_id});

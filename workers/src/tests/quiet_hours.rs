@@ -104,10 +104,7 @@ async fn what_is_still_quiet_by_now_waits_again() {
     });
     assert_eq!(moved, Some(outcome.jobs[0].job_id.as_uuid()));
     let step = step(&outcome);
-    assert_eq!(
-        (step.step.as_str(), step.decision.as_str()),
-        ("quiet_hours", "deferred")
-    );
+    assert_eq!((&*step.step, &*step.decision), ("quiet_hours", "deferred"));
     assert_eq!(
         step.detail,
         json!({

@@ -123,10 +123,7 @@ async fn routed(source: Source) -> Outcome<Effect> {
         },
     };
     let cx = context(Channels::new());
-    let loaded = Loaded {
-        shelf: cx.catalog.latest(),
-        source,
-    };
+    let loaded = Loaded::new(cx.catalog.latest(), source, now());
     run(job, Some(&loaded), &cx, lease()).await.unwrap()
 }
 

@@ -60,7 +60,7 @@ impl Suppression {
     }
 
     /// The decision for the trace, taken in `step` about `channel`.
-    pub fn step(&self, step: &str, channel: Channel) -> TraceStep {
+    pub fn step(&self, step: &'static str, channel: Channel) -> TraceStep {
         TraceStep::new(step, "suppressed", self.reason)
             .with_detail(json!({"channel": channel, "row": self.row}))
     }

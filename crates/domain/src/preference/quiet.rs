@@ -149,7 +149,7 @@ impl QuietHours {
 
 impl Quiet {
     /// The decision for the trace, taken in `step` about `channel`.
-    pub fn step(&self, step: &str, channel: Channel) -> TraceStep {
+    pub fn step(&self, step: &'static str, channel: Channel) -> TraceStep {
         let (decision, reason) = match self.mode {
             QuietMode::Digest => ("digest", "quiet hours: told together when they end"),
             QuietMode::Drop => (

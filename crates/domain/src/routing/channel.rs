@@ -127,7 +127,7 @@ impl Crossing<'_> {
         if addresses.is_empty() {
             let reason = format!("the user has no {channel} address");
             steps.push(
-                TraceStep::new(STEP, "no_address", &reason)
+                TraceStep::new(STEP, "no_address", reason.clone())
                     .with_detail(json!({"channel": channel})),
             );
             return vec![PlannedDelivery::ended(channel, Status::Failed, reason)];

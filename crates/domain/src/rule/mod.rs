@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::{Channel, Priority, RuleId, UserId};
 
 pub use book::{Audience, Matching, RuleBook, RuleError};
+pub use cel::Scene;
 pub use parse::RuleSubmission;
 pub use schedule::ScheduleError;
 

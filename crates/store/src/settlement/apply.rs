@@ -1,6 +1,6 @@
 //! The order in which a settlement is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use domain::{AttemptStatus, Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
@@ -8,8 +8,9 @@ use sqlx::PgConnection;
 
 use super::count::{self, Known};
 use super::digests::{self, DigestTurn};
-use super::fold::{Deliveries, Sorted};
+use super::fold::{Deliveries, DeliveryRow, Moved, Rendered, Sorted};
 use super::write::{self, Raised};
+use crate::deliveries::PlannedRow;
 use crate::effect::{Effect, InboxArrival, NewAttempt};
 use crate::reading::{self, Overfull};
 use crate::{deliveries, events, notifications, outbox, replays, traces};
@@ -85,45 +86,48 @@ pub async fn apply_within<'a>(
 
     let turned = digests::turn(connection, &sorted.digests).await?;
     events::insert_rows(connection, &sorted.events).await?;
-    notifications::insert_rows(connection, &sorted.notifications).await?;
-    deliveries::insert_rows(connection, &sorted.deliveries).await?;
     let mut added = deliveries::insert_new_rows(connection, &sorted.added).await?;
     sorted.added.retain(|row| added.remove(&row.id));
-    digests::mark_told(connection, &sorted.digests.told).await?;
-    digests::remove_left(connection, &sorted.digests.left).await?;
-    let mut known = Known::planned(&sorted.notifications);
-    let routed = write::routed(connection, &sorted.routed).await?;
-    let emitted: Vec<_> = sorted.emitted(&routed);
-    known.learn(routed);
-    let traces = sorted.traces.iter().copied().chain(turned.traces());
-    traces::insert_rows(connection, &traces.collect::<Vec<_>>()).await?;
-    write::rendered(connection, &mut sorted.rendered).await?;
-    replays::end_running(connection, &sorted.ended_replays).await?;
-    let routed = emitted.len() as u64;
-    let planned = sorted.deliveries.iter();
-    let hopeless = planned
-        .filter(|delivery| delivery.status == Status::Failed)
-        .map(|delivery| delivery.channel)
-        .collect();
-    if sorted.changes.is_empty() {
-        count::write(connection, known, &sorted, &emitted, None).await?;
-        return Ok(Applied {
-            routed,
-            hopeless,
-            opened: turned.opened,
-            closed: turned.closed,
-            ..Applied::default()
-        });
-    }
 
-    let locked = write::lock_deliveries(connection, &sorted.changed_ids()).await?;
-    let mut deliveries = Deliveries::new(locked);
+    let mut rows: Vec<_> = sorted
+        .deliveries
+        .iter()
+        .map(|row| DeliveryRow::planned(row))
+        .collect();
+    let planned: HashSet<_> = rows.iter().map(|row| row.id).collect();
+    let mut changed = sorted.changed_ids();
+    changed.retain(|id| !planned.contains(id));
+    rows.extend(write::lock_deliveries(connection, &changed).await?);
+    let mut deliveries = Deliveries::new(rows);
     for change in &sorted.changes {
         deliveries.change(change)?;
     }
-
+    let new = deliveries.statuses_of_new();
+    notifications::insert_rows(connection, &sorted.notifications, &new).await?;
+    let traces = sorted.traces.iter().copied().chain(turned.traces());
+    traces::insert_rows(connection, &traces.collect::<Vec<_>>()).await?;
+    // Late, for a feed that two settlements reach is locked from here to the commit.
     let arrivals = arrive(connection, &mut deliveries, limits).await?;
-    write::moved(connection, &deliveries.moved()).await?;
+    let (of_new, mut rendered): (Vec<_>, Vec<_>) = sorted
+        .rendered
+        .iter()
+        .copied()
+        .partition(|row| planned.contains(&row.id));
+    insert_planned(connection, &sorted, &deliveries, of_new).await?;
+    digests::mark_told(connection, &sorted.digests.told).await?;
+    digests::remove_left(connection, &sorted.digests.left).await?;
+    let mut known = Known::planned(&sorted.notifications);
+    for row in &mut sorted.routed {
+        row.status = new.get(&row.id).copied().unwrap_or(row.status);
+    }
+    let routed = write::routed(connection, &mut sorted.routed).await?;
+    let emitted: Vec<_> = sorted.emitted(&routed);
+    known.learn(routed);
+    write::rendered(connection, &mut rendered).await?;
+    replays::end_running(connection, &sorted.ended_replays).await?;
+
+    let moved: Vec<_> = deliveries.changed().filter(|row| !row.is_new).collect();
+    write::moved(connection, &moved).await?;
     let arrival_attempts: Vec<_> = deliveries.arrivals.iter().map(|a| attempt_of(a)).collect();
     let attempts: Vec<_> = deliveries
         .attempts
@@ -134,33 +138,77 @@ pub async fn apply_within<'a>(
     deliveries::insert_attempts(connection, &attempts).await?;
     outbox::insert_rows(connection, &sorted.outbox).await?;
 
-    let statuses = notification_statuses(connection, &deliveries, &mut known).await?;
+    let statuses = notification_statuses(connection, &deliveries, &new, &mut known).await?;
     write::counted(connection, &sorted.added).await?;
     known.learn(write::notification_statuses(connection, &statuses).await?);
-    count::write(connection, known, &sorted, &emitted, Some(&deliveries)).await?;
-    let moves = deliveries.moves.iter().map(|moved| StatusMove {
+    count::write(connection, known, &sorted, &emitted, &deliveries).await?;
+    Ok(Applied {
+        arrivals,
+        moves: deliveries.moves.iter().map(status_move).collect(),
+        attempts: attempts
+            .iter()
+            .filter_map(|attempt| {
+                let row = deliveries.row(attempt.delivery_id)?;
+                Some((row.channel, attempt.status))
+            })
+            .collect(),
+        routed: emitted.len() as u64,
+        hopeless: hopeless(&sorted),
+        opened: turned.opened,
+        closed: turned.closed,
+    })
+}
+
+/// Inserts the deliveries planned here, as what they have come to.
+async fn insert_planned(
+    connection: &mut PgConnection,
+    sorted: &Sorted<'_>,
+    deliveries: &Deliveries<'_>,
+    rendered: Vec<Rendered<'_>>,
+) -> Result<(), sqlx::Error> {
+    let rendered: HashMap<_, _> = rendered.into_iter().map(|row| (row.id, row)).collect();
+    let planned = sorted.deliveries.iter().map(|row| {
+        let rendered = rendered.get(&row.id);
+        let now = deliveries.row(row.id);
+        PlannedRow {
+            row,
+            status: now.map_or(row.status, |now| now.status),
+            job_id: match (now, rendered) {
+                (Some(now), _) if now.is_moved => now.job_id,
+                (_, Some(rendered)) => rendered.job_id,
+                _ => row.job_id,
+            },
+            attempts: now.map_or(0, |now| now.attempts),
+            seq: now.and_then(|now| now.seq),
+            provider: now.and_then(|now| now.provider),
+            error: now.map_or(row.error.as_deref(), |now| now.error),
+            updated_at: now.and_then(|now| now.changed_at).unwrap_or(row.created_at),
+            message: rendered.map(|it| it.message),
+            template: rendered.and_then(|it| it.template),
+            locale: rendered.and_then(|it| it.locale),
+        }
+    });
+    deliveries::insert_rows(connection, &planned.collect::<Vec<_>>()).await
+}
+
+/// Channels of deliveries that had nowhere to go.
+fn hopeless(sorted: &Sorted<'_>) -> Vec<Channel> {
+    let planned = sorted.deliveries.iter();
+    planned
+        .filter(|delivery| delivery.status == Status::Failed)
+        .map(|delivery| delivery.channel)
+        .collect()
+}
+
+fn status_move(moved: &Moved) -> StatusMove {
+    StatusMove {
         delivery_id: moved.delivery_id,
         notification_id: moved.notification_id,
         channel: moved.channel,
         from: moved.from,
         status: moved.status,
         at: moved.at,
-    });
-    let moves = moves.collect();
-    let attempts = attempts.iter();
-    let attempts = attempts.filter_map(|attempt| {
-        let channel = deliveries.channel_of(attempt.delivery_id)?;
-        Some((channel, attempt.status))
-    });
-    Ok(Applied {
-        arrivals,
-        moves,
-        attempts: attempts.collect(),
-        routed,
-        hopeless,
-        opened: turned.opened,
-        closed: turned.closed,
-    })
+    }
 }
 
 /// Gives every accepted arrival the next number of its feed, in the order of the effects.
@@ -169,6 +217,9 @@ async fn arrive(
     deliveries: &mut Deliveries<'_>,
     limits: Limits,
 ) -> Result<Vec<(TenantId, UserId)>, sqlx::Error> {
+    if deliveries.arrivals.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut feeds: BTreeMap<(&TenantId, &UserId), i64> = BTreeMap::new();
     for arrival in &deliveries.arrivals {
         *feeds
@@ -242,15 +293,17 @@ fn attempt_of(arrival: &InboxArrival) -> NewAttempt {
 ///
 /// A sole delivery's status is its notification's. Others are summed up over their siblings, under
 /// the notification's lock: of two settlements that move siblings at once, the second waits here
-/// and then sees what the first has committed.
+/// and then sees what the first has committed. Those that are `new` have been written already.
 async fn notification_statuses(
     connection: &mut PgConnection,
     deliveries: &Deliveries<'_>,
+    new: &HashMap<NotificationId, Status>,
     known: &mut Known,
 ) -> Result<BTreeMap<NotificationId, (Status, DateTime<Utc>)>, sqlx::Error> {
     let mut statuses = BTreeMap::new();
     let mut shared = BTreeMap::new();
-    for moved in &deliveries.moves {
+    let moves = deliveries.moves.iter();
+    for moved in moves.filter(|moved| !new.contains_key(&moved.notification_id)) {
         if moved.is_sole {
             statuses.insert(moved.notification_id, (moved.status, moved.at));
         } else {

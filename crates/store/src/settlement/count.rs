@@ -49,14 +49,10 @@ pub(super) async fn write(
     mut known: Known,
     sorted: &Sorted<'_>,
     routed: &[NotificationId],
-    changed: Option<&Deliveries<'_>>,
+    deliveries: &Deliveries<'_>,
 ) -> Result<(), sqlx::Error> {
-    let moved: Vec<_> = changed
-        .map(|deliveries| deliveries.moved())
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|row| row.was != row.status)
-        .collect();
+    let moved = deliveries.changed();
+    let moved: Vec<_> = moved.filter(|row| row.was != row.status).collect();
     let planned = || sorted.deliveries.iter().chain(&sorted.added);
     let mut unknown: Vec<_> = planned()
         .map(|row| row.notification_id)

@@ -1,7 +1,8 @@
 //! Sorts effects by table and folds those of one delivery into one change of its row.
 //!
 //! One row is updated once per statement, so two effects of one delivery, an attempt and the move
-//! that follows from it, must be one change before anything is written.
+//! that follows from it, must be one change before anything is written. A delivery that is planned
+//! here, too, is inserted as what it has come to by the end of the settlement.
 
 use std::collections::{HashMap, HashSet};
 
@@ -175,19 +176,16 @@ impl<'a> Sorted<'a> {
     }
 
     /// The deliveries that are changed, sorted, each once.
-    pub(super) fn changed_ids(&self) -> Vec<Uuid> {
-        let mut ids: Vec<_> = self
-            .changes
-            .iter()
-            .map(|change| change.delivery_id().as_uuid())
-            .collect();
+    pub(super) fn changed_ids(&self) -> Vec<DeliveryId> {
+        let changed = self.changes.iter();
+        let mut ids: Vec<_> = changed.map(Change::delivery_id).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
     }
 }
 
-/// A delivery's row as locked, and what becomes of it.
+/// A delivery's row, as locked or as planned, and what becomes of it.
 #[derive(Debug, Clone)]
 pub(super) struct DeliveryRow<'a> {
     pub(super) id: DeliveryId,
@@ -205,9 +203,26 @@ pub(super) struct DeliveryRow<'a> {
     pub(super) job_id: Option<Uuid>,
     /// When it was changed; `None` while it is as it was read.
     pub(super) changed_at: Option<DateTime<Utc>>,
+    /// Whether this settlement inserts it.
+    pub(super) is_new: bool,
 }
 
-impl DeliveryRow<'_> {
+impl<'a> DeliveryRow<'a> {
+    pub(super) fn planned(row: &'a NewDelivery) -> Self {
+        Self {
+            error: row.error.as_deref(),
+            is_new: true,
+            ..Self::locked(
+                row.id,
+                row.notification_id,
+                row.channel,
+                row.status,
+                0,
+                row.job_id,
+            )
+        }
+    }
+
     pub(super) fn locked(
         id: DeliveryId,
         notification_id: NotificationId,
@@ -229,6 +244,7 @@ impl DeliveryRow<'_> {
             is_moved: false,
             job_id,
             changed_at: None,
+            is_new: false,
         }
     }
 }
@@ -245,10 +261,10 @@ pub(super) struct Moved {
     pub(super) is_sole: bool,
 }
 
-/// The locked deliveries of a settlement, changed in memory before they are written.
+/// The deliveries that a settlement changes or plans, as they come to be before they are written.
 #[derive(Debug)]
 pub(super) struct Deliveries<'a> {
-    /// Sorted by id, as they were locked.
+    /// Those that were locked come sorted by id.
     rows: Vec<DeliveryRow<'a>>,
     places: HashMap<DeliveryId, usize>,
     /// Arrivals that went through, in effect order.
@@ -342,16 +358,33 @@ impl<'a> Deliveries<'a> {
         }
     }
 
-    /// The channel of a delivery that was locked.
-    pub(super) fn channel_of(&self, id: DeliveryId) -> Option<Channel> {
-        let place = self.places.get(&id)?;
-        self.rows.get(*place).map(|row| row.channel)
+    pub(super) fn row(&self, id: DeliveryId) -> Option<&DeliveryRow<'a>> {
+        self.rows.get(*self.places.get(&id)?)
     }
 
-    pub(super) fn moved(&self) -> Vec<&DeliveryRow<'a>> {
-        self.rows
-            .iter()
-            .filter(|row| row.changed_at.is_some())
+    /// What was changed, planned here or not.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &DeliveryRow<'a>> {
+        self.rows.iter().filter(|row| row.changed_at.is_some())
+    }
+
+    /// What the deliveries planned here make of their notifications, where any of them was moved.
+    pub(super) fn statuses_of_new(&self) -> HashMap<NotificationId, Status> {
+        let moved: HashSet<_> = self
+            .changed()
+            .filter(|row| row.is_new && row.is_moved)
+            .map(|row| row.notification_id)
+            .collect();
+        let mut siblings: HashMap<_, Vec<_>> = HashMap::with_capacity(moved.len());
+        let new = self.rows.iter().filter(|row| row.is_new);
+        for row in new.filter(|row| moved.contains(&row.notification_id)) {
+            siblings
+                .entry(row.notification_id)
+                .or_default()
+                .push(row.status);
+        }
+        let summed = siblings.into_iter();
+        summed
+            .map(|(id, statuses)| (id, Status::aggregate(statuses)))
             .collect()
     }
 }

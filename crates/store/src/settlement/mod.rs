@@ -5,11 +5,14 @@
 //!
 //! # Order of locks
 //!
-//! Digests by key, then deliveries by id, then feeds by user, then notifications by id. Every settlement takes them in
-//! this order: each table by one ordered `select … for no key update`, or by one statement over
-//! sorted keys, which a nested loop visits in their order. Two settlements may wait for each other
-//! in turn, but not in a circle. Behind a pooler, where plans are not ours to choose, a deadlock is
-//! possible; Postgres breaks it and the settler tries again.
+//! Digests by key, then deliveries by id, then feeds by user, then notifications by id. Every
+//! settlement takes them in this order: each table by one ordered `select … for no key update`, or
+//! by one statement over sorted keys, which a nested loop visits in their order. Two settlements may
+//! wait for each other in turn, but not in a circle. Behind a pooler, where plans are not ours to
+//! choose, a deadlock is possible; Postgres breaks it and the settler tries again.
+//!
+//! What is planned and moved in one settlement is inserted as what it has come to: nobody else knows
+//! of it yet, so nothing is locked, and nothing updated that was just written.
 //!
 //! # Plans
 //!

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use domain::{Channel, NotificationId, Status, TenantId, UserId};
+use domain::{Channel, DeliveryId, NotificationId, Status, TenantId, UserId};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -13,14 +13,16 @@ use super::fold::{DeliveryRow, Rendered, Routed};
 use crate::deliveries::earliest_delivery;
 use crate::effect::{InboxArrival, NewDelivery};
 
-/// Moves direct sends that are still open to what routing decided; answers those.
+/// Moves direct sends that are still open to what routing decided; answers those. Sorted ids are
+/// updated in their order.
 pub(super) async fn routed(
     connection: &mut PgConnection,
-    routed: &[Routed<'_>],
+    routed: &mut [Routed<'_>],
 ) -> Result<Vec<(NotificationId, Facts)>, sqlx::Error> {
     if routed.is_empty() {
         return Ok(Vec::new());
     }
+    routed.sort_unstable_by_key(|row| row.id);
     let ids: Vec<_> = routed.iter().map(|row| row.id.as_uuid()).collect();
     let statuses: Vec<_> = routed.iter().map(|row| row.status.as_str()).collect();
     let counts: Vec<_> = routed.iter().map(|row| row.delivery_count as i16).collect();
@@ -71,8 +73,12 @@ pub(super) async fn routed(
 /// Locks deliveries in the order of their ids, which must be sorted, and reads where they stand.
 pub(super) async fn lock_deliveries<'a>(
     connection: &mut PgConnection,
-    ids: &[Uuid],
+    ids: &[DeliveryId],
 ) -> Result<Vec<DeliveryRow<'a>>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
         r#"
         select delivery.id, delivery.notification_id, delivery.channel, delivery.status,
@@ -82,7 +88,7 @@ pub(super) async fn lock_deliveries<'a>(
         order by delivery.id
         for no key update of delivery
         "#,
-        ids,
+        &ids,
     )
     .fetch_all(connection)
     .await?;

@@ -78,7 +78,7 @@ async fn a_trace_keeps_its_decisions_and_loses_what_it_quotes() {
     let trace = store::traces::list_trace(&mut reader, id).await.unwrap();
     let steps: Vec<_> = trace
         .iter()
-        .map(|entry| (entry.step.decision.as_str(), entry.step.reason.as_str()))
+        .map(|entry| (&*entry.step.decision, &*entry.step.reason))
         .collect();
     assert!(
         steps.contains(&("default_recipient", "erased")),

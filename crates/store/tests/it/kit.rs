@@ -161,7 +161,7 @@ impl Kit {
         })
     }
 
-    pub(crate) fn traced(&self, id: NotificationId, decision: &str) -> Effect {
+    pub(crate) fn traced(&self, id: NotificationId, decision: &'static str) -> Effect {
         Effect::Traced {
             subject_id: id.as_uuid(),
             at: self.now,

@@ -18,7 +18,7 @@ use super::{Audience, DYNAMIC_USERS_MAX, NAME_CHARS_MAX, RuleError, STEP, domain
 use crate::rule::cel::{self, Expression, Scene};
 use crate::rule::condition::Check;
 use crate::rule::{Action, Rule, Selector, SharedRule};
-use crate::{EventFacts, TraceStep, UserId, template_key};
+use crate::{TraceStep, UserId, template_key};
 
 /// Compiled expressions by their source. One that cannot be compiled is kept with the reason.
 #[derive(Debug, Default)]
@@ -109,13 +109,8 @@ impl Compiled {
     }
 
     /// Whether it matches; cheap questions come first.
-    pub(super) fn speaks_of(
-        &self,
-        event: &EventFacts<'_>,
-        scene: &Scene<'_>,
-        at: DateTime<Utc>,
-    ) -> Result<(), Miss> {
-        let rule = &self.rule;
+    pub(super) fn speaks_of(&self, scene: &Scene<'_>, at: DateTime<Utc>) -> Result<(), Miss> {
+        let (rule, event) = (&self.rule, &scene.event);
         let no = |reason: &str| Err(Miss::No(reason.to_owned()));
         if !rule.enabled {
             return no("it is switched off");
@@ -189,16 +184,11 @@ impl Compiled {
         found.ok_or_else(|| RuleError::new(format!("actions/{action}"), "is not there"))
     }
 
-    pub(super) fn audience(
-        &self,
-        action: usize,
-        event: &EventFacts<'_>,
-        scene: &Scene<'_>,
-    ) -> Result<Audience, RuleError> {
+    pub(super) fn audience(&self, action: usize, scene: &Scene<'_>) -> Result<Audience, RuleError> {
         let mut audience = Audience::default();
         let selectors = &self.action(action)?.recipients;
         if selectors.is_empty() {
-            let Some(user) = event.user_id() else {
+            let Some(user) = scene.event.user_id() else {
                 let place = format!("actions/{action}/recipients");
                 let detail = "names nobody, and the payload has no usable user_id";
                 return Err(RuleError::new(place, detail));
@@ -253,7 +243,7 @@ impl Compiled {
     }
 
     /// What the trace says of it.
-    pub(super) fn step(&self, decision: &str, reason: String) -> TraceStep {
+    pub(super) fn step(&self, decision: &'static str, reason: String) -> TraceStep {
         let rule = &self.rule;
         TraceStep::new(STEP, decision, reason).with_detail(json!({
             "rule": rule.name, "rule_id": rule.id, "version": rule.version,

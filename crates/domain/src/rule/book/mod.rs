@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::cel::Scene;
 use super::{Rule, SharedRule};
-use crate::{EventFacts, NAME_CHARS_MAX, RuleId, TraceStep, UserId, template_key};
+use crate::{NAME_CHARS_MAX, RuleId, TraceStep, UserId, template_key};
 use compiled::{Compiled, Expressions, Miss};
 
 /// The step that the trace entries of rules carry.
@@ -148,9 +148,9 @@ impl RuleBook {
         Some(&compiled.rule)
     }
 
-    /// The rules that speak of `event` at `at`, which is what `valid_from` is held against.
-    pub fn matching(&self, event: &EventFacts<'_>, at: DateTime<Utc>) -> Matching {
-        let scene = Scene::of(event);
+    /// The rules that speak of an event at `at`, which is what `valid_from` is held against.
+    pub fn matching(&self, scene: &Scene<'_>, at: DateTime<Utc>) -> Matching {
+        let event = &scene.event;
         let candidates = self.candidates(event.kind);
         let mut matching = Matching::default();
         let mut misses = 0;
@@ -159,7 +159,7 @@ impl RuleBook {
             let Some(compiled) = self.rules.get(place) else {
                 continue;
             };
-            let step = match compiled.speaks_of(event, &scene, at) {
+            let step = match compiled.speaks_of(scene, at) {
                 Ok(()) => {
                     matching.rules.push(Arc::clone(&compiled.rule));
                     if matching.rules.len() > MATCHES_NAMED_MAX {
@@ -201,13 +201,12 @@ impl RuleBook {
         &self,
         rule: &Rule,
         action: usize,
-        event: &EventFacts<'_>,
+        scene: &Scene<'_>,
     ) -> Result<Audience, RuleError> {
         let Some(compiled) = self.find(rule) else {
             return Err(RuleError::new("", "the rule is not in this book"));
         };
-        let scene = Scene::of(event);
-        let mut audience = compiled.audience(action, event, &scene)?;
+        let mut audience = compiled.audience(action, scene)?;
         if audience.is_empty() && !audience.failed.is_empty() {
             return Err(audience.failed.swap_remove(0));
         }
@@ -221,12 +220,12 @@ impl RuleBook {
         &self,
         rule: &Rule,
         action: usize,
-        event: &EventFacts<'_>,
+        scene: &Scene<'_>,
     ) -> Result<String, RuleError> {
         let Some(compiled) = self.find(rule) else {
             return Err(RuleError::new("", "the rule is not in this book"));
         };
-        compiled.batch_key(action, &Scene::of(event))
+        compiled.batch_key(action, scene)
     }
 
     /// A rule as it was compiled, if it has not changed since.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::rule::{Action, Batch, Condition, Every, Operator, Schedule, Selector};
-use crate::{Severity, TraceStep};
+use crate::{EventFacts, Severity, TraceStep};
 
 fn rule(name: &str) -> Rule {
     let id = name
@@ -69,7 +69,7 @@ fn names(matching: &Matching) -> Vec<&str> {
 /// The names of the rules that speak of an event of this type.
 fn matched(rules: Vec<Rule>, kind: &str, payload: &Value) -> Vec<String> {
     let book = RuleBook::compile(rules, None);
-    let matching = book.matching(&facts(kind, payload), now());
+    let matching = book.matching(&Scene::of(&facts(kind, payload)), now());
     names(&matching).into_iter().map(str::to_owned).collect()
 }
 
@@ -144,7 +144,7 @@ fn a_rule_that_is_off_or_not_valid_now_does_not_match_and_says_so() {
     };
     let book = RuleBook::compile(vec![off, early, late, begins], None);
     let payload = json!({});
-    let matching = book.matching(&facts("a", &payload), now());
+    let matching = book.matching(&Scene::of(&facts("a", &payload)), now());
 
     assert_eq!(names(&matching), ["begins"]);
     for (rule, reason) in [
@@ -173,7 +173,7 @@ fn the_first_condition_that_fails_is_named_without_the_content() {
     };
     let book = RuleBook::compile(vec![strict], None);
     let payload = json!({"amount": 7});
-    let matching = book.matching(&facts("a", &payload), now());
+    let matching = book.matching(&Scene::of(&facts("a", &payload)), now());
     assert_eq!(
         step(&matching, "strict").reason,
         "`amount` gt 100 does not hold"
@@ -190,7 +190,7 @@ fn a_rule_that_fails_leaves_the_others_alone() {
     ];
     let book = RuleBook::compile(rules, None);
     let payload = json!({});
-    let matching = book.matching(&facts("a", &payload), now());
+    let matching = book.matching(&Scene::of(&facts("a", &payload)), now());
 
     assert_eq!(names(&matching), ["fine"]);
     assert_eq!(
@@ -216,12 +216,12 @@ fn a_when_that_names_its_types_is_looked_at_for_those_only() {
     let book = RuleBook::compile(rules, None);
     let payload = json!({});
     assert!(
-        book.matching(&facts("other", &payload), now())
+        book.matching(&Scene::of(&facts("other", &payload)), now())
             .steps
             .is_empty()
     );
     assert_eq!(
-        book.matching(&facts("order.filled", &payload), now())
+        book.matching(&Scene::of(&facts("order.filled", &payload)), now())
             .steps
             .len(),
         1
@@ -247,7 +247,7 @@ fn a_trace_names_twenty_rules_that_did_not_match_and_counts_the_rest() {
         .collect();
     let book = RuleBook::compile(rules, None);
     let payload = json!({});
-    let matching = book.matching(&facts("a", &payload), now());
+    let matching = book.matching(&Scene::of(&facts("a", &payload)), now());
     assert_eq!(matching.steps.len(), 21);
     let last = matching.steps.last().unwrap();
     assert_eq!(last.reason, "30 more rules were looked at");
@@ -265,7 +265,10 @@ fn what_has_not_changed_is_not_compiled_again() {
     assert!(Arc::ptr_eq(&old.rules[0], &book.rules[0]));
     assert_eq!(book.rules[1].rule.version, 2);
     let payload = json!({});
-    assert_eq!(names(&book.matching(&facts("x", &payload), now())), ["a"]);
+    assert_eq!(
+        names(&book.matching(&Scene::of(&facts("x", &payload)), now())),
+        ["a"]
+    );
 
     let renamed = Rule {
         version: 2,
@@ -289,7 +292,7 @@ fn audience(recipients: Vec<Selector>, payload: &Value) -> Result<Audience, Rule
         recipients,
         ..Action::default()
     });
-    book.audience(&rule, 0, &facts("a", payload))
+    book.audience(&rule, 0, &Scene::of(&facts("a", payload)))
 }
 
 fn users(names: &[&str]) -> BTreeSet<UserId> {
@@ -370,7 +373,7 @@ fn a_batch_key_is_a_text_of_bounded_length() {
             }),
             ..Action::default()
         });
-        book.batch_key(&rule, 0, &facts("a", payload))
+        book.batch_key(&rule, 0, &Scene::of(&facts("a", payload)))
     };
     let payload = json!({"text": "a", "n": 7, "f": 1.5, "t": true, "z": null, "list": [1]});
     for (source, expected) in [
@@ -395,6 +398,12 @@ fn a_rule_of_another_version_is_not_in_the_book() {
     let (book, rule) = with_action(Action::default());
     let changed = Rule { version: 2, ..rule };
     let payload = json!({"user_id": "u"});
-    assert!(book.audience(&changed, 0, &facts("a", &payload)).is_err());
-    assert!(book.audience(&changed, 9, &facts("a", &payload)).is_err());
+    assert!(
+        book.audience(&changed, 0, &Scene::of(&facts("a", &payload)))
+            .is_err()
+    );
+    assert!(
+        book.audience(&changed, 9, &Scene::of(&facts("a", &payload)))
+            .is_err()
+    );
 }

@@ -116,6 +116,7 @@ fn compile_here(source: String) -> Answer {
     let patterns = check_shape(&program)?;
     cost::check(program.expression(), Dimensions::SMALL)?;
     Ok(Expression {
+        names_payload: source.contains("payload"),
         source,
         program,
         patterns: Arc::new(patterns),

@@ -24,7 +24,7 @@ use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
 use regex::Regex;
 
 pub(super) use compiler::compile;
-pub(super) use scene::Scene;
+pub use scene::Scene;
 
 /// Longest source, in bytes.
 pub(super) const SOURCE_BYTES_MAX: usize = 4096;
@@ -36,6 +36,8 @@ pub(super) struct Expression {
     program: Program,
     /// What its `matches` name; they are literals, so they are compiled once.
     patterns: Arc<HashMap<String, Regex>>,
+    /// Whether it may ask for `event.payload`.
+    names_payload: bool,
 }
 
 impl Expression {

@@ -1,5 +1,5 @@
--- Up to $6 jobs of kind $2 that wait in queue $1 for a moment until $5, in that order, after the job
--- $4 that waits for $3. Every class and lane is read from there on by jobs_available_idx, so it
+-- Up to $6 jobs of kind $2 that wait in queue $1 for a moment until $5, in that order, after the
+-- job $4 that waits for $3. Every class and lane is read from there on by jobs_available_idx, so it
 -- costs what it answers, whatever else waits.
 select job.job_id as "job_id!: JobId", job.run_at as "run_at!", job.payload as "payload!"
 from generate_series(0, 3) as class (priority)

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use store::limits::{LIMITS_MAX, delete_limit, list_limits, lock_limits, upsert_limit};
 use store::{Connection, Tx};
+use tracing::{info, warn};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -138,8 +139,14 @@ async fn create(
     }
     let limit = added(&app, &stored, said)?;
     write(&app, &caller, &mut work, "limit.created", &limit).await?;
-    work.answer(&app, StatusCode::CREATED, &LimitView::of(limit))
-        .await
+    let before = LimitBook::default_of(&limit.name);
+    let answer = work
+        .answer(&app, StatusCode::CREATED, &LimitView::of(limit.clone()))
+        .await?;
+    if let Some(before) = before {
+        have_asked_again(&app, &caller, &before, Some(&limit));
+    }
+    Ok(answer)
 }
 
 /// Show a rate limit.
@@ -164,8 +171,8 @@ async fn show(
 /// Change a rate limit.
 ///
 /// Needs the role `admin`. A default is replaced by yours, which keeps its name. It holds on every
-/// node from its next claim of jobs on; what waits already looks again when it was told to, within a
-/// day.
+/// node from its next claim of jobs on; what waits already asks again at once where more is let
+/// through.
 #[utoipa::path(
     put, path = "/v1/limits/{id}", tag = "Limits", operation_id = "replace_limit",
     params(("id" = String, Path, description = "Its id or its name.")),
@@ -200,6 +207,7 @@ async fn replace(
     };
     write(&app, &caller, &mut tx, "limit.replaced", &limit).await?;
     tx.commit().await.map_err(ApiError::from_store)?;
+    have_asked_again(&app, &caller, &before, Some(&limit));
     Ok(Json(StatusCode::OK, LimitView::of(limit)))
 }
 
@@ -232,7 +240,30 @@ async fn remove(
         .map_err(ApiError::from_store)?;
     note(&app, &caller, &mut tx, "limit.removed", &limit).await?;
     tx.commit().await.map_err(ApiError::from_store)?;
+    let after = LimitBook::default_of(&limit.name);
+    have_asked_again(&app, &caller, &limit, after.as_ref());
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has what waits for a limit ask again, where its change may let something through. Nobody waits
+/// for that, and what is missed when the process stops asks again by itself.
+fn have_asked_again(app: &App, caller: &Caller, before: &Limit, after: Option<&Limit>) {
+    if !before.is_loosened_by(after) {
+        return;
+    }
+    let (store, bell, clock) = (app.store.clone(), app.bell.clone(), app.clock.clone());
+    let tenant_id = caller.tenant_id.clone();
+    let channels = before.channels();
+    let asking = async move {
+        match workers::reconsider(&store, &bell, &clock, &tenant_id, &channels).await {
+            Ok(sends) => info!(sends, "a limit lets more through, what waits asks again"),
+            Err(error) => warn!(
+                error = queue::describe(&error),
+                "not all that waits for a limit was told that it has changed"
+            ),
+        }
+    };
+    drop(app.lifetime.requests.spawn(asking));
 }
 
 async fn all(connection: &mut Connection, caller: &Caller) -> Result<Vec<Limit>, ApiError> {

@@ -217,7 +217,8 @@ async fn put(
         .map_err(ApiError::from_store)?;
     write(app, caller, &mut tx, user_id, (&before, &preferences)).await?;
     tx.commit().await.map_err(ApiError::from_store)?;
-    app.bell.ring(JOBS_AVAILABLE, workers::queues::QUIET_HOURS);
+    app.bell
+        .ring_all(JOBS_AVAILABLE, workers::WOKEN.map(str::to_owned).to_vec());
     Ok(Json(StatusCode::OK, preferences))
 }
 
@@ -241,7 +242,8 @@ async fn post(
         .about(user_id)
         .answer(app, StatusCode::OK, &preferences)
         .await?;
-    app.bell.ring(JOBS_AVAILABLE, workers::queues::QUIET_HOURS);
+    app.bell
+        .ring_all(JOBS_AVAILABLE, workers::WOKEN.map(str::to_owned).to_vec());
     Ok(response)
 }
 

@@ -165,7 +165,8 @@ async fn replace(
         .sign(&app, &mut tx, "user.replaced", subject, Some(detail))
         .await?;
     tx.commit().await.map_err(ApiError::from_store)?;
-    app.bell.ring(JOBS_AVAILABLE, workers::queues::QUIET_HOURS);
+    app.bell
+        .ring_all(JOBS_AVAILABLE, workers::WOKEN.map(str::to_owned).to_vec());
     Ok(Json(StatusCode::OK, UserView::of(user)))
 }
 

@@ -133,6 +133,54 @@ async fn what_is_still_quiet_after_a_change_waits_for_the_new_end() {
 }
 
 #[tokio::test]
+async fn what_waits_to_be_told_with_others_is_told_when_the_user_turns_quiet_hours_off() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let path = "/v1/users/ada/preferences";
+    let digest = json!({"enabled": true, "quiet_hours": "digest"});
+    let said = json!({
+        "quiet_hours": quiet_now(),
+        "channels": {"sms": {"enabled": true, "address": "+15551234567"}},
+        "categories": {"news": digest, "ads": digest},
+    });
+    put(front, path, &said).await;
+    let sms = |category: &str| json!({"user_id": "ada", "channels": ["sms"], "content": "Hi", "category": category});
+    let news = [house.send(sms("news")).await, house.send(sms("news")).await];
+    let ads = house.send(sms("ads")).await;
+    eventually(SOON, async || front.count("digest_items").await == 3).await;
+
+    // A category that is turned off ends at once; the others wait on.
+    let off = json!({"categories": {"ads": {"enabled": false}}});
+    front.post(path, off).await.expect(200);
+    house.comes_to(&ads, "suppressed").await;
+    let row = "/categories/ads/enabled";
+    let trace = decisions(front, &ads).await;
+    assert!(
+        trace.iter().any(|step| step["detail"]["row"] == row),
+        "{trace:?}"
+    );
+    for id in &news {
+        house.comes_to(id, "pending").await;
+    }
+    assert_eq!(front.count("attempts").await, 0);
+
+    let off = json!({"quiet_hours": {"enabled": false}});
+    front.post(path, off).await.expect(200);
+
+    for id in &news {
+        let shown = house.comes_to(id, "suppressed").await;
+        assert_eq!(shown["deliveries"][0]["error"], "told in a digest");
+    }
+    eventually(SOON, async || front.count("attempts").await == 1).await;
+    assert_eq!(
+        front
+            .count("notifications where digest_id is not null")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
 async fn quiet_hours_are_explained_for_any_moment() {
     let front = Front::start().await;
     put(

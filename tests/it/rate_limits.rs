@@ -265,3 +265,36 @@ async fn limits_are_for_admins_to_change_and_a_tenants_own() {
     };
     assert_eq!((repeat().await, repeat().await), (201, 201));
 }
+
+#[tokio::test]
+async fn what_waits_goes_out_when_its_limit_is_raised_switched_off_or_removed() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    front.post("/v1/limits", of_mail(1, "1h")).await.expect(201);
+    let first = house.send(mail()).await;
+    house.comes_to(&first, "sent").await;
+    let put_off = async || {
+        let id = house.send(mail()).await;
+        eventually(SOON, async || {
+            trace(&house, &id).await.iter().any(is_limited)
+        })
+        .await;
+        id
+    };
+
+    let waits = put_off().await;
+    let path = "/v1/limits/email_per_user";
+    front.put(path, of_mail(2, "1h")).await.expect(200);
+    house.comes_to(&waits, "sent").await;
+
+    let waits = put_off().await;
+    let mut off = of_mail(2, "1h");
+    off["enabled"] = json!(false);
+    front.put(path, off).await.expect(200);
+    house.comes_to(&waits, "sent").await;
+
+    front.put(path, of_mail(1, "1h")).await.expect(200);
+    let waits = put_off().await;
+    assert_eq!(front.delete(path).await.status, 204);
+    house.comes_to(&waits, "sent").await;
+}

@@ -8,9 +8,8 @@
 //! # Reading order
 //!
 //! [`route`], [`render`](mod@render), [`deliver`] (with [`deliver_in_app`]), [`retry`] and
-//! [`quiet_hours`] are a notification's way, with [`throttle`] in front and [`batch_flush`] where
-//! several events are told
-//! together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
+//! [`quiet_hours`] are a notification's way, with [`throttle`] in front, [`reconsider`](mod@reconsider)
+//! for what waits there, and [`batch_flush`] where several events are told together; [`delivery`] is what they share, [`wishes`] what they ask of one that has waited,
 //! [`rehearsal`] how it would go, [`catalog`] by which rules; [`burial`] what happens when one of them
 //! never answers, [`replay`] how an operator has them tried again, and [`withdraw`](mod@withdraw)
 //! how not at all. [`runtime`] registers them with apalis and the queue, [`ledger`] writes what they
@@ -36,6 +35,7 @@ mod noop;
 pub mod providers;
 pub mod queues;
 mod quiet_hours;
+mod reconsider;
 mod rehearsal;
 mod render;
 pub mod replay;
@@ -64,7 +64,8 @@ pub use limits::WorkerLimits;
 pub use metrics::DeliveryMetrics;
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
-pub use quiet_hours::{QuietHours, wake_held};
+pub use quiet_hours::{QuietHours, WOKEN, wake_held};
+pub use reconsider::reconsider;
 pub use rehearsal::{Rehearsal, Rehearsed, RehearsedDelivery, rehearse};
 pub use render::Render;
 pub use replay::{Replay, ReplayError};

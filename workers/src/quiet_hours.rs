@@ -10,8 +10,8 @@
 //! A deferral is a job, and what it was planned for is decided when it is due, by the row, the
 //! preferences and the zone as they are then: it may have been cancelled, have expired, no longer be
 //! wanted, or still be held back, by a window that ends later by now; then it waits again.
-//! Preferences that change wake the jobs of their user ([`wake_held`]), so that nobody waits for the end
-//! of quiet hours that are off.
+//! Preferences that change wake the jobs of their user ([`wake_held`]), and the digests that quiet
+//! hours gather for them, so that nobody waits for the end of quiet hours that are off.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::deliver::{self, Deliver};
 use crate::delivery::DeliveryFacts;
 use crate::loading::lined_up;
 use crate::render::Render;
-use crate::{queues, wishes};
+use crate::{batch_flush, queues, wishes};
 
 const STEP: &str = "quiet_hours";
 
@@ -146,8 +146,11 @@ fn released(row: &ToDeliver, now: DateTime<Utc>) -> Outcome<Effect> {
         .then(next)
 }
 
+/// The queues that [`wake_held`] has made jobs due in.
+pub const WOKEN: [&str; 2] = [queues::QUIET_HOURS, queues::BATCH_FLUSH];
+
 /// Has what is held back from a user looked at again, in the transaction that changes their wishes.
-/// Ring [`queue::JOBS_AVAILABLE`] with [`queues::QUIET_HOURS`] afterwards.
+/// Ring [`queue::JOBS_AVAILABLE`] with [`WOKEN`] afterwards.
 pub async fn wake_held(
     db: &mut Connection,
     tenant_id: &TenantId,
@@ -161,5 +164,6 @@ pub async fn wake_held(
         .map_err(|source| StoreError::Database {
             operation: "wake what quiet hours hold back",
             source,
-        })
+        })?;
+    batch_flush::wake_quiet(db, tenant_id, user_id, now).await
 }

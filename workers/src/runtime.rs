@@ -315,7 +315,7 @@ async fn on_schedule(
 
 async fn on_batch_flush(
     job: BatchFlush,
-    row: Loaded<store::digests::Digest>,
+    row: Loaded<batch_flush::Flush>,
     context: Data<Context>,
     lease: Data<LeaseInfo>,
 ) -> Result<Outcome<Effect>, Failure> {

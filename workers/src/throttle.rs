@@ -33,8 +33,9 @@ const COUNTING_MAX: Duration = Duration::from_secs(3);
 /// How long a send waits that must not go out uncounted.
 const UNCOUNTED_PAUSE: Duration = Duration::from_secs(30);
 
-/// A send that waits looks again after this long: its limit may have been changed.
-const WAIT_MAX: Duration = Duration::from_hours(24);
+/// A send that waits looks again after this long, should nobody have told it that its limit was
+/// changed ([`reconsider`](crate::reconsider())).
+pub(crate) const WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// Waits of one job that are told in its trace. The first ones say it all, and some wait often.
 const WAITS_TRACED: u16 = 10;

@@ -145,6 +145,38 @@ pub async fn hasten(db: &mut PgConnection, ids: &[JobId], kind: &str) -> Result<
     Ok(())
 }
 
+/// A job that waits for its moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    pub job_id: JobId,
+    pub run_at: DateTime<Utc>,
+    pub payload: Value,
+}
+
+/// Lists jobs of `kind` that wait in `queue` for a moment until `until`, in that order, up to
+/// `limit` of those after the job `after`.
+pub async fn list_waiting(
+    db: &mut PgConnection,
+    queue: &str,
+    kind: &str,
+    after: (DateTime<Utc>, JobId),
+    until: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Waiting>, sqlx::Error> {
+    sqlx::query_file_as!(
+        Waiting,
+        "sql/list_waiting.sql",
+        queue,
+        kind,
+        after.0,
+        after.1.0,
+        until,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Removes the job that waits under a unique key, if one does.
 pub async fn remove_unique(
     db: &mut PgConnection,

@@ -227,6 +227,27 @@ pub async fn list_waiting_jobs(
     .map_err(during("list the waiting jobs of a user"))
 }
 
+/// Which of these deliveries are a tenant's.
+pub async fn list_own_deliveries(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    ids: &[DeliveryId],
+) -> Result<Vec<DeliveryId>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+    let own = sqlx::query_scalar!(
+        "select delivery.id
+         from unnest($1::uuid[]) as wanted (id)
+         join deliveries as delivery on delivery.id = wanted.id
+         where delivery.tenant_id = $2",
+        &ids,
+        tenant_id.as_str(),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("tell the deliveries of a tenant"))?;
+    Ok(own.into_iter().map(DeliveryId::from).collect())
+}
+
 /// A delivery to insert, as it stands by the end of its settlement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlannedRow<'a> {

@@ -17,8 +17,10 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::effect::{DigestClose, Effect};
+use crate::effect::{DigestClose, DigestPostpone, Effect};
 use crate::error::{during, unknown_word};
+use crate::held::list_held;
+pub use crate::held::{About, Held, list_held_kinds, list_quiet_digests};
 use crate::json::Document;
 use crate::partitions::first_id;
 use crate::settlement::severity_of;
@@ -83,6 +85,24 @@ impl Digest {
             at,
         }))
     }
+
+    /// What moves the end of its window, unless it has closed.
+    pub fn postpone(&self, closes_at: DateTime<Utc>, at: DateTime<Utc>) -> Effect {
+        Effect::DigestPostponed(Box::new(DigestPostpone {
+            digest_id: self.id,
+            key: self.key.clone(),
+            closes_at,
+            at,
+        }))
+    }
+
+    /// What takes an item out once it has closed, so that it is not told with the others.
+    pub fn left_by(&self, delivery_id: DeliveryId) -> Effect {
+        Effect::DigestLeft {
+            id: self.id,
+            source_id: delivery_id.as_uuid(),
+        }
+    }
 }
 
 /// A digest and what its notification needs of its last item.
@@ -97,17 +117,6 @@ pub struct ToTell {
     pub last_event: Option<EventId>,
     /// Its type.
     pub kind: Option<String>,
-}
-
-/// A delivery that quiet hours held back and that a digest tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    pub digest_id: DigestId,
-    pub delivery_id: DeliveryId,
-    pub notification_id: NotificationId,
-    pub expires_at: Option<DateTime<Utc>>,
-    /// Whether it is its notification's only delivery.
-    pub is_sole: bool,
 }
 
 /// What a template is told of a digest.
@@ -270,41 +279,6 @@ pub async fn list_to_tell(
         })
     });
     Ok(told.collect())
-}
-
-/// The deliveries that quiet hours held back for these digests and that still wait.
-async fn list_held(
-    connection: &mut PgConnection,
-    digests: &[Digest],
-) -> Result<Vec<Held>, StoreError> {
-    let of_quiet_hours = digests.iter().filter(|digest| digest.key.rule_id.is_none());
-    let ids: Vec<_> = of_quiet_hours.map(|digest| digest.id.as_uuid()).collect();
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query!(
-        r#"
-        select item.digest_id, held.id, held.notification_id, sent.expires_at, sent.delivery_count
-        from unnest($1::uuid[]) as wanted (digest_id)
-        join digest_items as item on item.digest_id = wanted.digest_id
-        join deliveries as held on held.id = item.source_id
-        join notifications as sent on sent.id = held.notification_id
-        where held.status = 'pending'
-        order by held.id
-        "#,
-        &ids,
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(during("read what quiet hours hold back"))?;
-    let held = rows.into_iter().map(|row| Held {
-        digest_id: row.digest_id.into(),
-        delivery_id: row.id.into(),
-        notification_id: row.notification_id.into(),
-        expires_at: row.expires_at,
-        is_sole: row.delivery_count == 1,
-    });
-    Ok(held.collect())
 }
 
 /// Reads what the templates of some digests are handed, in one statement.

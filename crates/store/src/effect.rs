@@ -64,6 +64,10 @@ pub enum Effect {
     DigestJoined(Box<DigestJoin>),
     /// Closes a digest, unless it has closed.
     DigestClosed(Box<DigestClose>),
+    /// Moves the end of a digest's window, unless it has closed.
+    DigestPostponed(Box<DigestPostpone>),
+    /// Takes an item out of a closed digest, which does not tell it.
+    DigestLeft { id: DigestId, source_id: Uuid },
     /// Marks a closed digest as told by a notification that this settlement plans.
     DigestTold {
         id: DigestId,
@@ -169,6 +173,17 @@ pub struct DigestClose {
     pub digest_id: DigestId,
     /// Digests are locked in the order of their keys.
     pub key: DigestKey,
+    pub at: DateTime<Utc>,
+}
+
+/// A digest of quiet hours that end at another time by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestPostpone {
+    pub digest_id: DigestId,
+    /// Digests are locked in the order of their keys.
+    pub key: DigestKey,
+    /// Later than before, or earlier.
+    pub closes_at: DateTime<Utc>,
     pub at: DateTime<Utc>,
 }
 

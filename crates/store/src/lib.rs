@@ -29,6 +29,7 @@ pub mod effect;
 pub mod erase;
 mod error;
 pub mod events;
+mod held;
 pub mod history;
 pub mod idempotency;
 pub mod inbox;

@@ -6,6 +6,7 @@ use domain::{
     Telling, TraceStep, UserId,
 };
 use serde_json::json;
+use store::digests::{Digest, Held};
 use store::effect::DigestJoin;
 use store::events::Event;
 
@@ -106,4 +107,25 @@ pub(super) fn join_quietly(
         },
         at: now,
     })
+}
+
+/// A delivery that its digest has not told joins the next one of the same quiet hours.
+pub(super) fn join_again(
+    digest: &Digest,
+    held: &Held,
+    quiet: &Quiet,
+    now: DateTime<Utc>,
+) -> DigestJoin {
+    DigestJoin {
+        key: digest.key.clone(),
+        source_id: held.delivery_id.as_uuid(),
+        subject_id: held.notification_id.as_uuid(),
+        digest_id: DigestId::at(now),
+        closes_at: quiet.until,
+        size_max: Some(QUIET_SIZE_MAX),
+        priority: held.about.priority,
+        severity: None,
+        telling: digest.telling.clone(),
+        at: now,
+    }
 }

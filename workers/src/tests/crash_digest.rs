@@ -37,15 +37,15 @@ const SIZE: usize = 15;
 const WINDOW: Duration = Duration::from_millis(1500);
 
 /// Keys of which more than one digest is open.
-const TWO_OPEN: &str = "select count(*) from (
+pub(super) const TWO_OPEN: &str = "select count(*) from (
      select from digests where status = 'open'
      group by tenant_id, user_id, rule_id, action, key_hash having count(*) > 1
  ) as keys";
 
 /// Long enough for two busy cores.
-const PATIENCE: Duration = Duration::from_mins(3);
+pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
-fn now() -> DateTime<Utc> {
+pub(super) fn now() -> DateTime<Utc> {
     Clock::system().now()
 }
 
@@ -82,13 +82,13 @@ fn rules() -> Vec<Rule> {
 }
 
 /// A node that dies with its runtime.
-struct Mortal {
+pub(super) struct Mortal {
     runtime: Option<tokio::runtime::Runtime>,
     _workers: Option<Running>,
 }
 
 impl Mortal {
-    async fn start(url: &str, rules: &[Rule]) -> Self {
+    pub(super) async fn start(url: &str, rules: &[Rule]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -197,7 +197,7 @@ async fn submit(store: Store, task: usize) -> Vec<(Uuid, String)> {
     sent
 }
 
-async fn count(store: &Store, query: &'static str) -> i64 {
+pub(super) async fn count(store: &Store, query: &'static str) -> i64 {
     let mut db = store.acquire().await.unwrap();
     sqlx::query_scalar(query).fetch_one(&mut *db).await.unwrap()
 }

@@ -77,7 +77,11 @@ async fn trade(connection: &mut Connection, account: &str, n: u64) -> NewJob {
 
 /// Runs a job and settles it, as the settler does; the first time the process dies before the
 /// commit. Answers what follows.
-async fn settled(job: &NewJob, connection: &mut Connection, cx: &Context) -> Vec<NewJob> {
+pub(super) async fn settled(
+    job: &NewJob,
+    connection: &mut Connection,
+    cx: &Context,
+) -> Vec<NewJob> {
     for dies in [true, false] {
         let outcome = run(job, connection, cx).await;
         let mut tx = connection.begin().await.unwrap();

@@ -3,9 +3,11 @@
 mod at_once;
 mod burial;
 mod crash_digest;
+mod crash_night;
 mod deliver;
 mod digest;
 mod digest_way;
+mod night_way;
 mod quiet_hours;
 mod render;
 mod retry;

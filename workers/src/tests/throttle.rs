@@ -88,11 +88,11 @@ async fn a_job_that_waits_over_and_over_does_not_fill_its_trace() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_longer_than_a_day_without_asking_again() {
+async fn nobody_waits_for_longer_than_an_hour_without_asking_again() {
     let month = full_for(31 * 24 * 60);
     let (outcome, _) = deliver(to_send(Channel::Email), month, lease()).await;
 
-    assert_eq!(until(&outcome), TimeDelta::days(1));
+    assert_eq!(until(&outcome), TimeDelta::hours(1));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::channels::{Channels, Scripted};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Channel, Limit, LimitOf, Priority, Scope, Status};
+use queue::{Bell, Clock};
 use serde_json::json;
 use store::limits::{lock_limits, upsert_limit};
 use store::traces::list_trace;
@@ -250,5 +251,59 @@ async fn a_send_that_expires_while_it_waits_expires_on_time() {
     plant.becomes(second, Status::Expired).await;
     assert!(now() >= expires_at);
     assert_eq!(provider.given().len(), 1);
+    plant.stop().await;
+}
+
+/// Sends that are put off for longer than a moment.
+const PUT_OFF: &str = "select count(*) from queue.jobs
+     where queue = 'email' and state = 'available' and run_at > now() + interval '5 m'";
+
+#[tokio::test]
+async fn what_waits_for_a_limit_asks_again_once_that_lets_more_through() {
+    let (plant, provider) = plant(Channel::Email).await;
+    limit(&plant, Channel::Email, 1, 3600).await;
+    let first = plant.send("ada", Channel::Email, |_| {}).await;
+    plant.becomes(first, Status::Sent).await;
+    let mut waiting = Vec::new();
+    for user in ["ada", "ada", "bob", "bob"] {
+        waiting.push(plant.send(user, Channel::Email, |_| {}).await);
+    }
+    eventually(PATIENCE, async || scalar(&plant, PUT_OFF).await == 3).await;
+
+    // Nobody waits longer than an hour without asking, and another tenant's change tells nobody.
+    let horizon = "select count(*) from queue.jobs where run_at > now() + interval '61 m'";
+    assert_eq!(scalar(&plant, horizon).await, 0);
+    let again = async |tenant: &str, channel| {
+        let clock = Clock::system();
+        workers::reconsider(
+            &plant.store,
+            &Bell::new(),
+            &clock,
+            &tenant.into(),
+            &[channel],
+        )
+        .await
+        .unwrap()
+    };
+    assert_eq!(again("other", Channel::Email).await, 0);
+    assert_eq!(again("default", Channel::Sms).await, 0);
+    // Who asks again in vain waits on.
+    assert_eq!(again("default", Channel::Email).await, 3);
+    eventually(PATIENCE, async || scalar(&plant, PUT_OFF).await == 3).await;
+
+    sqlx::query("update limits set max = 5")
+        .execute(plant.store.pool())
+        .await
+        .unwrap();
+    let mut tx = plant.store.begin().await.unwrap();
+    lock_limits(&mut tx, &"default".into()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(again("default", Channel::Email).await, 3);
+
+    for id in waiting {
+        plant.becomes(id, Status::Sent).await;
+    }
+    assert_eq!(provider.given().len(), 5);
+    assert_eq!(scalar(&plant, PUT_OFF).await, 0);
     plant.stop().await;
 }

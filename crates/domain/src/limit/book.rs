@@ -68,6 +68,11 @@ impl LimitBook {
         limits
     }
 
+    /// The limit that ships under this name, if one does.
+    pub fn default_of(name: &str) -> Option<Limit> {
+        defaults().into_iter().find(|limit| limit.name == name)
+    }
+
     /// The limits that a send must keep to. A limit that asks for what the send has not, such as a
     /// category, says nothing of it.
     pub fn of(&self, send: &SendFacts<'_>) -> Vec<Claim> {
@@ -82,6 +87,25 @@ impl LimitBook {
             })
         });
         claims.collect()
+    }
+}
+
+impl Limit {
+    /// The channels whose sends it may count.
+    pub fn channels(&self) -> Vec<Channel> {
+        let all = Channel::ALL.into_iter();
+        all.filter(|&channel| is_on(self, channel)).collect()
+    }
+
+    /// Whether what waits for this limit may go out earlier once `after` stands in its place.
+    pub fn is_loosened_by(&self, after: Option<&Self>) -> bool {
+        let holds_on = |after: &Self| {
+            after.enabled
+                && (&after.name, after.scope, &after.of) == (&self.name, self.scope, &self.of)
+                && after.max <= self.max
+                && after.window >= self.window
+        };
+        self.enabled && !after.is_some_and(holds_on)
     }
 }
 

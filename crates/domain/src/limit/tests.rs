@@ -556,3 +556,41 @@ fn a_body_is_read_whole_or_refused_by_field() {
         assert_eq!(pointers(change), [expected]);
     }
 }
+
+#[test]
+fn a_limit_is_loosened_by_what_may_let_something_through() {
+    let mail = LimitBook::default_of("email_per_user").unwrap();
+    let changed = |change: fn(&mut Limit)| {
+        let mut after = mail.clone();
+        change(&mut after);
+        mail.is_loosened_by(Some(&after))
+    };
+
+    assert!(changed(|limit| limit.max += 1));
+    assert!(changed(|limit| limit.window /= 2));
+    assert!(changed(|limit| limit.enabled = false));
+    assert!(changed(|limit| limit.of.category = Some("news".to_owned())));
+    assert!(changed(|limit| limit.name = "another".to_owned()));
+    assert!(mail.is_loosened_by(None));
+
+    assert!(!changed(|limit| limit.max -= 1));
+    assert!(!changed(|limit| limit.window *= 2));
+    assert!(!changed(|_| {}));
+    let off = Limit {
+        enabled: false,
+        ..mail
+    };
+    assert!(!off.is_loosened_by(None), "nothing waits for it");
+}
+
+#[test]
+fn a_limit_counts_the_channels_that_it_is_on() {
+    let channels = |name| LimitBook::default_of(name).unwrap().channels();
+
+    assert_eq!(channels("sms_total"), [Channel::Sms]);
+    assert_eq!(channels("slack_per_channel"), [Channel::Slack]);
+    let of_marketing = channels("marketing_per_user");
+    assert_eq!(of_marketing.len(), Channel::ALL.len() - 1);
+    assert!(!of_marketing.contains(&Channel::InApp));
+    assert_eq!(LimitBook::default_of("news"), None);
+}

@@ -1,11 +1,15 @@
 //! An operator's hands: dead letters and their replay, cancel, pause, and looking at it all.
 
+use std::collections::HashSet;
+
+use chrono::TimeDelta;
 use queue::control::{self, Cancelled};
 use queue::dead_letter::{self, DeadLetterFilter};
-use queue::{Failure, JobId, LeaseInfo, NewJob, Outcome, inspect};
+use queue::{Clock, Failure, Job, JobId, LeaseInfo, NewJob, Outcome, Priority, inspect};
 use testkit::eventually;
+use uuid::Uuid;
 
-use crate::kit::{Journal, Kit, QUEUE, SOON, job, jobs, written};
+use crate::kit::{Journal, Kit, QUEUE, SOON, Work, job, jobs, written};
 
 /// Buries `jobs` with two failures each.
 async fn bury(kit: &Kit, jobs: &[NewJob]) {
@@ -221,4 +225,49 @@ async fn inspection_counts_what_waits_what_is_due_later_and_who_works() {
     assert_eq!((depth.running, depth.available, depth.scheduled), (1, 3, 2));
     assert_eq!(workers.len(), 1);
     assert_eq!(workers[0].queues, [QUEUE]);
+}
+
+#[tokio::test]
+async fn what_waits_is_listed_page_by_page_in_the_order_of_its_moments_and_each_once() {
+    let kit = Kit::fresh().await;
+    let now = Clock::system().now();
+    let minute = |n: i64| now + TimeDelta::minutes(n);
+    let mut waiting = Vec::new();
+    for n in 0..40 {
+        // Four of each moment, in lanes and classes of their own.
+        let job = job(n).lane((n % 7) as u8).run_at(Some(minute(1 + n / 4)));
+        waiting.push(match n % 3 {
+            0 => job.priority(Priority::Critical),
+            1 => job.priority(Priority::Low),
+            _ => job,
+        });
+    }
+    kit.enqueue(&waiting).await;
+    kit.enqueue(&[
+        job(100).run_at(Some(minute(-1))),
+        job(101).run_at(Some(minute(90))),
+    ])
+    .await;
+
+    let mut db = kit.pool.acquire().await.unwrap();
+    let mut after = (now, JobId(Uuid::max()));
+    let mut listed = Vec::new();
+    loop {
+        let until = minute(60);
+        let page = control::list_waiting(&mut db, QUEUE, Work::KIND, after, until, 3)
+            .await
+            .unwrap();
+        let Some(last) = page.last() else { break };
+        after = (last.run_at, last.job_id);
+        listed.extend(page.iter().map(|job| (job.run_at, job.job_id)));
+    }
+
+    assert!(listed.is_sorted());
+    let ids: HashSet<_> = listed.iter().map(|(_, id)| *id).collect();
+    let expected: HashSet<_> = waiting.iter().map(|job| job.job_id).collect();
+    assert_eq!((listed.len(), ids), (40, expected));
+    for (queue, kind) in [("elsewhere", Work::KIND), (QUEUE, "other")] {
+        let none = control::list_waiting(&mut db, queue, kind, (now, after.1), minute(60), 3);
+        assert_eq!(none.await.unwrap(), []);
+    }
 }

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use crate::kit::Kit;
 
 /// Statements by file name, with arguments to plan them for.
-const STATEMENTS: [(&str, &str, &str); 6] = [
+const STATEMENTS: [(&str, &str, &str); 7] = [
     (
         "claim",
         include_str!("../../sql/claim.sql"),
@@ -23,6 +23,11 @@ const STATEMENTS: [(&str, &str, &str); 6] = [
         "look_ahead",
         include_str!("../../sql/look_ahead.sql"),
         "'{work,elsewhere}', null",
+    ),
+    (
+        "list_waiting",
+        include_str!("../../sql/list_waiting.sql"),
+        "'work', 'work', now(), gen_random_uuid(), now() + interval '2 d', 500",
     ),
     (
         "finish_delete",
@@ -43,10 +48,11 @@ const STATEMENTS: [(&str, &str, &str); 6] = [
 ];
 
 /// The index each of them must read the jobs by.
-const INDEXES: [(&str, &str); 6] = [
+const INDEXES: [(&str, &str); 7] = [
     ("claim", "jobs_available_idx"),
     ("claim_suspect", "jobs_suspect_idx"),
     ("look_ahead", "jobs_available_idx"),
+    ("list_waiting", "jobs_available_idx"),
     ("finish_delete", "jobs_pkey"),
     ("finish_return", "jobs_pkey"),
     ("finish_bury", "jobs_pkey"),

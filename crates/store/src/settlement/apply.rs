@@ -28,7 +28,7 @@ pub struct Applied {
     pub routed: u64,
     /// Channels of deliveries that had nowhere to go when they were planned.
     pub hopeless: Vec<Channel>,
-    /// Digests that were opened and wait for more.
+    /// Digests that were opened and wait for more, and those whose window ends at another time.
     pub opened: Vec<DigestTurn>,
     /// Digests that were closed, each by this settlement alone.
     pub closed: Vec<DigestTurn>,
@@ -115,6 +115,7 @@ pub async fn apply_within<'a>(
         .partition(|row| planned.contains(&row.id));
     insert_planned(connection, &sorted, &deliveries, of_new).await?;
     digests::mark_told(connection, &sorted.digests.told).await?;
+    digests::remove_left(connection, &sorted.digests.left).await?;
     let mut known = Known::planned(&sorted.notifications);
     for row in &mut sorted.routed {
         row.status = new.get(&row.id).copied().unwrap_or(row.status);

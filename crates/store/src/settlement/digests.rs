@@ -1,6 +1,7 @@
-//! Digests in a settlement: items join, digests open and close, and what was told is marked.
+//! Digests in a settlement: items join, digests open, end at another time and close, and what was
+//! told is marked.
 //!
-//! Joins and closings of a settlement become one row per key and one statement, in key order: two
+//! Joins, postponements and closings of a settlement become one row per key and one statement, in key order: two
 //! rows of one key would be refused by `on conflict do update`, and two passes over the keys could
 //! wait for each other in a circle. A join meets the open digest of its key or opens one, whatever
 //! comes at the same moment: the partial unique index decides, and whoever loses waits for the
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use super::fold::Trace;
 use crate::digests::{StoredKey, stored_urgency, urgency_of};
-use crate::effect::{DigestClose, DigestJoin};
+use crate::effect::{DigestClose, DigestJoin, DigestPostpone};
 
 const STEP: &str = "digest";
 
@@ -41,13 +42,16 @@ pub struct DigestTurn {
 pub(super) struct Wanted<'a> {
     pub(super) joins: Vec<&'a DigestJoin>,
     pub(super) closings: Vec<&'a DigestClose>,
+    pub(super) postponed: Vec<&'a DigestPostpone>,
+    /// Items, with the digests they leave.
+    pub(super) left: Vec<(DigestId, Uuid)>,
     pub(super) told: Vec<(DigestId, Option<NotificationId>)>,
 }
 
 /// What became of them.
 #[derive(Debug, Default)]
 pub(super) struct Turned {
-    /// Opened and still open.
+    /// Opened and still open, or open until another time.
     pub(super) opened: Vec<DigestTurn>,
     /// Closed here, and by nobody else.
     pub(super) closed: Vec<DigestTurn>,
@@ -80,7 +84,24 @@ struct Touch<'a> {
     sources: BTreeSet<Uuid>,
 }
 
-/// Joins and closes; answers what turned.
+impl<'a> Touch<'a> {
+    /// Of a key that nothing joins.
+    fn without_items(key: &'a DigestKey, at: DateTime<Utc>) -> Self {
+        Self {
+            key,
+            proposed: DigestId::at(at),
+            at,
+            closes_at: at,
+            size_max: None,
+            urgency: stored_urgency(domain::Priority::Low),
+            severity: None,
+            telling: None,
+            sources: BTreeSet::new(),
+        }
+    }
+}
+
+/// Joins, postpones and closes; answers what turned.
 pub(super) async fn turn(
     connection: &mut PgConnection,
     wanted: &Wanted<'_>,
@@ -89,7 +110,8 @@ pub(super) async fn turn(
     if touches.is_empty() {
         return Ok(Turned::default());
     }
-    let met = meet(connection, &touches, wanted).await?;
+    let ends = ends(wanted);
+    let met = meet(connection, &touches, wanted, &ends).await?;
 
     let mut turned = Turned::default();
     let mut filled = Vec::new();
@@ -117,7 +139,7 @@ pub(super) async fn turn(
         };
         if is_filled || row.is_closed {
             turned.closed.push(turn);
-        } else if is_opened {
+        } else if is_opened || ends.contains_key(&row.digest_id.as_uuid()) {
             turned.opened.push(turn);
         }
     }
@@ -156,18 +178,14 @@ fn by_key<'a>(wanted: &Wanted<'a>) -> BTreeMap<StoredKey<'a>, Touch<'a>> {
     for close in &wanted.closings {
         let touch = touches
             .entry(StoredKey::of(&close.key))
-            .or_insert_with(|| Touch {
-                key: &close.key,
-                proposed: DigestId::at(close.at),
-                at: close.at,
-                closes_at: close.at,
-                size_max: None,
-                urgency: stored_urgency(domain::Priority::Low),
-                severity: None,
-                telling: None,
-                sources: BTreeSet::new(),
-            });
+            .or_insert_with(|| Touch::without_items(&close.key, close.at));
         touch.at = touch.at.max(close.at);
+    }
+    for postpone in &wanted.postponed {
+        let touch = touches
+            .entry(StoredKey::of(&postpone.key))
+            .or_insert_with(|| Touch::without_items(&postpone.key, postpone.at));
+        touch.at = touch.at.max(postpone.at);
     }
     touches
 }
@@ -188,12 +206,13 @@ async fn meet<'a>(
     connection: &mut PgConnection,
     touches: &BTreeMap<StoredKey<'a>, Touch<'a>>,
     wanted: &Wanted<'_>,
+    ends: &BTreeMap<Uuid, DateTime<Utc>>,
 ) -> Result<HashMap<StoredKey<'a>, Met>, sqlx::Error> {
     let nothing = Telling::default();
     let rows = touches.values();
     let ids: Vec<_> = rows.clone().map(|row| row.proposed.as_uuid()).collect();
     let times: Vec<_> = rows.clone().map(|row| row.at).collect();
-    let ends: Vec<_> = rows.clone().map(|row| row.closes_at).collect();
+    let window_ends: Vec<_> = rows.clone().map(|row| row.closes_at).collect();
     let sizes: Vec<_> = rows
         .clone()
         .map(|row| {
@@ -218,6 +237,7 @@ async fn meet<'a>(
         .iter()
         .map(|close| close.digest_id.as_uuid())
         .collect();
+    let (postponed, until): (Vec<_>, Vec<_>) = ends.iter().unzip();
     let met = sqlx::query!(
         r#"
         insert into digests as digest (
@@ -233,6 +253,15 @@ async fn meet<'a>(
         on conflict (tenant_id, user_id, rule_id, action, key_hash) where status = 'open'
         do update
         set count = digest.count + excluded.count,
+            closes_at = coalesce(
+                (
+                    select postponed.closes_at
+                    from unnest($16::uuid[], $17::timestamptz[])
+                        as postponed (digest_id, closes_at)
+                    where postponed.digest_id = digest.digest_id
+                ),
+                digest.closes_at
+            ),
             urgency = least(digest.urgency, excluded.urgency),
             severity = greatest(digest.severity, excluded.severity),
             (status, closed_at) = (
@@ -242,7 +271,9 @@ async fn meet<'a>(
                     select digest.digest_id = any($15::uuid[])
                         or excluded.count > 0
                            and (digest.count + excluded.count >= digest.size_max is true
-                                or digest.closes_at <= excluded.opened_at) as is_over
+                                or digest.closes_at <= excluded.opened_at
+                                   and digest.digest_id = any($16::uuid[]) is not true)
+                           as is_over
                 ) as judged
             )
         returning digest_id, tenant_id, user_id, rule_id, action, key_hash, status, closes_at,
@@ -250,7 +281,7 @@ async fn meet<'a>(
         "#,
         &ids,
         &times,
-        &ends,
+        &window_ends,
         &rules,
         &sizes as &[Option<i32>],
         &counts,
@@ -263,10 +294,12 @@ async fn meet<'a>(
         &keys as &[&str],
         &tellings as &[Json<&Telling>],
         &closing,
+        &postponed,
+        &until,
     )
     .fetch_all(connection)
     .await?;
-    let mut met: HashMap<_, _> = met
+    let met = met
         .into_iter()
         .map(|row| {
             let key = (
@@ -287,6 +320,14 @@ async fn meet<'a>(
             (key, met)
         })
         .collect();
+    each(touches, met)
+}
+
+/// What every key has met. A key that has met nothing is an error: the statement answers each.
+fn each<'a>(
+    touches: &BTreeMap<StoredKey<'a>, Touch<'a>>,
+    mut met: HashMap<(String, String, Uuid, i16, Vec<u8>), Met>,
+) -> Result<HashMap<StoredKey<'a>, Met>, sqlx::Error> {
     touches
         .keys()
         .map(|key| {
@@ -300,6 +341,19 @@ async fn meet<'a>(
             Ok((*key, row.ok_or(sqlx::Error::RowNotFound)?))
         })
         .collect()
+}
+
+/// The digests whose windows end at another time, and when. Of two that say so the earlier counts:
+/// one of them may have seen old wishes, and a look too early moves the end again.
+fn ends(wanted: &Wanted<'_>) -> BTreeMap<Uuid, DateTime<Utc>> {
+    let mut ends = BTreeMap::new();
+    for postpone in &wanted.postponed {
+        let end = ends
+            .entry(postpone.digest_id.as_uuid())
+            .or_insert(postpone.closes_at);
+        *end = postpone.closes_at.min(*end);
+    }
+    ends
 }
 
 /// Closes digests that were opened here with all they may hold. They were inserted open, or they
@@ -408,6 +462,31 @@ pub(super) async fn mark_told(
          where digest.digest_id = told.digest_id and digest.status = 'closed'",
         &digests,
         &notifications as &[Option<Uuid>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes items out of digests that have closed. Each has one job that does this, so nobody else
+/// wants these rows.
+pub(super) async fn remove_left(
+    connection: &mut PgConnection,
+    left: &[(DigestId, Uuid)],
+) -> Result<(), sqlx::Error> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut left = left.to_vec();
+    left.sort_unstable();
+    let digests: Vec<_> = left.iter().map(|(id, _)| id.as_uuid()).collect();
+    let sources: Vec<_> = left.iter().map(|(_, source_id)| *source_id).collect();
+    sqlx::query!(
+        "delete from digest_items as item
+         using unnest($1::uuid[], $2::uuid[]) as gone (digest_id, source_id)
+         where item.digest_id = gone.digest_id and item.source_id = gone.source_id",
+        &digests,
+        &sources,
     )
     .execute(connection)
     .await?;

@@ -141,6 +141,8 @@ impl<'a> Sorted<'a> {
                 }
                 Effect::DigestJoined(join) => sorted.digests.joins.push(join),
                 Effect::DigestClosed(close) => sorted.digests.closings.push(close),
+                Effect::DigestPostponed(postpone) => sorted.digests.postponed.push(postpone),
+                Effect::DigestLeft { id, source_id } => sorted.digests.left.push((*id, *source_id)),
                 Effect::DigestTold {
                     id,
                     notification_id,

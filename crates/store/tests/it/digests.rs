@@ -52,7 +52,7 @@ impl Kit {
     }
 
     /// A new item of a digest without a size.
-    fn item(&self, key: &DigestKey) -> (Uuid, Effect) {
+    pub(crate) fn item(&self, key: &DigestKey) -> (Uuid, Effect) {
         let id = EventId::at(self.now).as_uuid();
         (id, joined(self.join(key, id, None)))
     }

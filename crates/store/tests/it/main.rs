@@ -11,6 +11,7 @@ mod connect;
 mod consents;
 mod digests;
 mod digests_kept;
+mod digests_moved;
 mod erase;
 mod events;
 mod history;

@@ -151,8 +151,8 @@ mod tests {
     use super::*;
     use crate::{Template, TemplateBody, TemplateIssue};
 
-    /// What the runtime gives its threads.
-    const STACK_BYTES: usize = 2 * 1024 * 1024;
+    /// Half of what the runtime gives its threads.
+    const STACK_BYTES: usize = 1024 * 1024;
 
     /// Compiles and renders a text where it would end the process if it went too deep.
     fn issues(text: &str) -> Vec<TemplateIssue> {

@@ -8,7 +8,7 @@
 //!
 //! - **Bounded.** The length of a template, the work it does, the values it makes in between and
 //!   the message it writes have limits, so no template can hold a worker for long, take its memory
-//!   or send a book.
+//!   or send a book. How deep it goes and what its schema may cost are bounded before it is used.
 //! - **Escaped by target.** HTML is escaped as HTML, and what Slack reads as markup as that; text is
 //!   not; values inside JSON are placed into a parsed tree, so no variable can change its shape.
 //! - **Strict.** An undefined variable is an error, never an empty word in somebody's mail.

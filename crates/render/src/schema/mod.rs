@@ -14,8 +14,9 @@ use crate::TemplateIssue;
 /// Most problems of one payload that are named.
 const PROBLEMS_MAX: usize = 20;
 
-/// Largest compiled pattern, in bytes, as in rules: the time a byte of text takes grows with it.
-const PATTERN_BYTES_MAX: usize = 256 * 1024;
+/// Largest compiled pattern, in bytes: the time that a byte of text takes grows with it. `.{1,50}`
+/// fits, and so does `\p{L}+`; for more there is `maxLength`.
+const PATTERN_BYTES_MAX: usize = 64 * 1024;
 
 /// Checks for which every problem is looked for. They are gathered before the first one is told.
 const CHECKS_TOLD_MAX: u64 = 500_000;

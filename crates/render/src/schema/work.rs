@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// A regular expression, next to a look at a value's type. The slowest ones take microseconds for a
 /// byte, so few of them may be held against one text.
-pub(super) const PATTERN_WEIGHT: u64 = 250;
+pub(super) const PATTERN_WEIGHT: u64 = 400;
 
 /// A look at all items of a list, whose own parts may be looked at the same way.
 pub(super) const UNIQUE_WEIGHT: u64 = 20;

@@ -1,4 +1,8 @@
 //! In-app messages that arrive by the settlement that routes them, and those that do not.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tables are asked what no crate reads like this"
+)]
 
 use std::time::Duration;
 

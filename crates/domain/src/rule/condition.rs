@@ -186,9 +186,7 @@ impl Check {
             (Test::Value(Operator::Contains, _), Value::Array(items)) => {
                 items.len() as f64 * COMPARE * self.weight
             }
-            (Test::Severity(..) | Test::Exists(_), _) | (Test::Value(Operator::Contains, _), _) => {
-                0.0
-            }
+            (Test::Severity(..) | Test::Exists(_) | Test::Value(Operator::Contains, _), _) => 0.0,
             (Test::Value(..), _) => COMPARE * self.weight,
         };
         ASK + asked

@@ -90,6 +90,7 @@ pub(crate) fn tell(
         priority: digest.priority,
         severity: digest.severity,
         expires_at: telling.expires_at(now),
+        is_digest: true,
         templates,
     };
     let mut planned = facts.plan(&digest.key.user_id, recipient, now, vec![step(to_tell)]);

@@ -23,9 +23,14 @@ pub(super) fn event_type(n: u64) -> String {
 }
 
 /// Writes `rules` rules of a type each, with a condition and a CEL expression that hold; one
-/// template in two languages; what every user wants; and a limit on the feed that is counted for
-/// every message and never full.
-pub(super) async fn furnish(store: &Store, rules: u64, users: &[String]) -> anyhow::Result<()> {
+/// template in two languages; what every user wants; and, if it `is_limited`, a limit on the feed
+/// that is counted for every message and never full.
+pub(super) async fn furnish(
+    store: &Store,
+    rules: u64,
+    is_limited: bool,
+    users: &[String],
+) -> anyhow::Result<()> {
     let tenant = TenantId::default();
     let now = Clock::system().now();
     let mut tx = store.begin().await?;
@@ -60,6 +65,9 @@ pub(super) async fn furnish(store: &Store, rules: u64, users: &[String]) -> anyh
     for user in users {
         let user = UserId::from(user.as_str());
         upsert_preferences(&mut tx, &tenant, &user, &preferences, now).await?;
+    }
+    if !is_limited {
+        return tx.commit().await.context("could not furnish the stage");
     }
     let limit = LimitSubmission::parse(limit())
         .map_err(|errors| anyhow::anyhow!("the limit of the bench is refused: {errors:?}"))?;

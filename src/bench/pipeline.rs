@@ -64,6 +64,9 @@ pub struct PipelineBenchArgs {
     /// limit that counts every message. 0 leaves all of that out.
     #[arg(long, default_value_t = 100)]
     pub rules: u64,
+    /// Leaves out the limit, to see what it costs.
+    #[arg(long)]
+    pub unlimited: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -144,7 +147,7 @@ pub async fn run(config: &Config, args: &PipelineBenchArgs) -> anyhow::Result<Pi
 async fn measure(stage: &Stage, args: &PipelineBenchArgs) -> anyhow::Result<PipelineFigures> {
     if args.rules > 0 {
         let users: Vec<_> = (0..USERS).map(|n| format!("user{n}")).collect();
-        furnish::furnish(&stage.store, args.rules, &users).await?;
+        furnish::furnish(&stage.store, args.rules, !args.unlimited, &users).await?;
     }
     let address = free_address().await?;
     let api_key = format!("pr_bench_{}", std::process::id());

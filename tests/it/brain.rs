@@ -372,3 +372,25 @@ async fn what_passes_and_what_joins_in_quiet_hours_says_so_beforehand_too() {
         assert_eq!(found(&planned), found(&real), "{real:?}");
     }
 }
+
+#[tokio::test]
+async fn what_is_asked_about_another_year_dates_no_row_of_today() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let event = json!({"type": "margin.low", "payload": {"user_id": "ada", "ratio": 0.8}});
+    let rehearsal = json!({"event": event, "at": "2099-12-31T23:59:59Z"});
+    front.post("/v1/rules/test", rehearsal).await.expect(200);
+    // Samples are rendered at a moment of their own.
+    let body = json!({"name": "margin.low", "samples": [{"ratio": 0.8}],
+                      "channels": {"in_app": {"title": "Margin", "message": "{{ ratio }}"}}});
+    front.post("/v1/templates", body).await.expect(201);
+
+    let told = told(&house, event, &["ada"]).await;
+
+    let id: uuid::Uuid = told[0]["id"].as_str().unwrap().parse().unwrap();
+    let (seconds, _) = id.get_timestamp().unwrap().to_unix();
+    let created_at = told[0]["created_at"].as_str().unwrap();
+    let created_at = chrono::DateTime::parse_from_rfc3339(created_at).unwrap();
+    let apart = created_at.timestamp().unsigned_abs().abs_diff(seconds);
+    assert!(apart < 600, "{id} is {apart} s from {created_at}");
+}

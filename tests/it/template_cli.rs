@@ -131,6 +131,27 @@ async fn a_check_names_file_and_line_of_each_problem_and_fails() {
 }
 
 #[tokio::test]
+async fn a_text_that_goes_too_deep_is_named_and_not_imported() {
+    let database = TestDatabase::create().await;
+    stdout(&run(&database, &["migrate"]).await);
+    let dir = folder("template_deep");
+    let deep = format!("This is {{{{ 1{} }}}}.", "+1".repeat(6000));
+    let deep = WELCOME.replace("This is all.", &deep);
+    fs::write(dir.join("deep.yaml"), deep).unwrap();
+    let dir = dir.to_str().unwrap();
+
+    for command in ["check", "import"] {
+        let refused = run(&database, &["template", command, dir]).await;
+
+        assert_eq!(refused.status.code(), Some(1), "{command}");
+        let text = [refused.stdout, refused.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        let place = "deep.yaml:8: channels.email.body: has more than 200 operators";
+        assert!(text.contains(place), "{command}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_imported_is_exported_as_it_was() {
     let database = TestDatabase::create().await;
     stdout(&run(&database, &["migrate"]).await);

@@ -321,7 +321,10 @@ async fn a_template_that_cannot_be_used_is_refused_with_the_place() {
     assert!(text.contains("line 2"), "{text}");
     let (pointers, text) = refused(news("{{ headlin }}")).await;
     assert_eq!(pointers, ["/channels/in_app/message"]);
-    assert!(text.contains("sample 0"), "{text}");
+    assert!(
+        text.contains("`headlin` is undefined (sample 0, en)"),
+        "{text}"
+    );
     let mut russian = news("{{ headline }}");
     russian["translations"] = json!({"ru": {"in_app": {"message": "{{ headlin }}"}}});
     let (pointers, _) = refused(russian).await;
@@ -353,6 +356,37 @@ async fn a_template_that_cannot_be_used_is_refused_with_the_place() {
     assert_eq!(refused.expect_problem(422), ["/name"]);
     let refused = front.put("/v1/templates/no.such", news("x")).await;
     refused.expect_problem(404);
+}
+
+#[tokio::test]
+async fn a_template_that_would_end_or_hold_up_the_server_is_refused() {
+    let front = Front::start().await;
+    let refused = async |body: Value| {
+        let answer = front.post("/v1/templates", body).await;
+        answer.expect_problem(422)
+    };
+
+    for text in [
+        format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
+        format!("{{{{ headline{} }}}}", "|upper".repeat(18_000)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(5000)),
+        "{% set headline = [[[[[[[[[[headline]]]]]]]]]] %}".repeat(1000),
+    ] {
+        assert_eq!(refused(news(&text)).await, ["/channels/in_app/message"]);
+    }
+    let next = |number| json!({"allOf": vec![json!({"$ref": format!("#/$defs/a{number}")}); 10]});
+    let mut defs: serde_json::Map<_, _> = (0..14)
+        .map(|number| (format!("a{number}"), next(number + 1)))
+        .collect();
+    defs.insert("a14".to_owned(), json!({}));
+    let mut body = news("{{ headline }}");
+    body["variables"] = json!({"$defs": defs, "$ref": "#/$defs/a0"});
+    assert_eq!(refused(body.clone()).await, ["/variables"]);
+    body["variables"] = json!({"items": {"pattern": "\\p{L}{1000}"}});
+    assert_eq!(refused(body).await, ["/variables/items/pattern"]);
+
+    assert_eq!(front.count("templates").await, 0);
+    front.get("/v1/templates").await.expect(200);
 }
 
 #[tokio::test]

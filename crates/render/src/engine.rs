@@ -38,6 +38,8 @@ const RECURSION_MAX: usize = 32;
 pub(crate) fn new() -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    // An error names what is undefined. It also holds the values around it, until `error::bare`.
+    engine.set_debug(true);
     engine.set_fuel(Some(FUEL));
     engine.set_recursion_limit(RECURSION_MAX);
     engine.set_auto_escape_callback(|name| match name.rsplit('.').next() {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use domain::FieldError;
+use minijinja::ErrorKind;
 
 /// Why a template file cannot be used. The start fails with it.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +131,38 @@ impl RenderError {
             ),
         }
     }
+}
+
+/// Longest tag that is quoted, in bytes.
+const QUOTED_BYTES_MAX: usize = 100;
+
+/// The error without the text and the values that the engine attaches, which nothing may print. What
+/// is undefined is named; where only its tag is known, that is quoted.
+pub(crate) fn bare(error: &minijinja::Error) -> minijinja::Error {
+    let is_named = |detail: &str| detail.contains("` is undefined");
+    let is_nameless =
+        error.kind() == ErrorKind::UndefinedError && !error.detail().is_some_and(is_named);
+    let tag = is_nameless.then(|| tag_of(error)).flatten();
+    let tag = tag.filter(|tag| tag.len() <= QUOTED_BYTES_MAX);
+    let detail = match (error.detail(), tag) {
+        (Some(detail), Some(tag)) => format!("{detail}: `{tag}`"),
+        (Some(detail), None) => detail.to_owned(),
+        (None, Some(tag)) => format!("`{tag}`"),
+        (None, None) => return error.kind().into(),
+    };
+    minijinja::Error::new(error.kind(), detail)
+}
+
+/// The tag of the text that an error is in.
+fn tag_of(error: &minijinja::Error) -> Option<&str> {
+    let text = error.template_source()?;
+    let range = error.range()?;
+    let before = text.get(..range.start)?;
+    let begin = before.rfind("{{").max(before.rfind("{%"))?;
+    let after = text.get(range.end..)?;
+    let ends = [after.find("}}"), after.find("%}")];
+    let end = range.end + ends.into_iter().flatten().min()? + 2;
+    text.get(begin..end)
 }
 
 /// What the engine says of an error, without the place.

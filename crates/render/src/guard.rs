@@ -15,6 +15,9 @@
 
 use std::collections::HashMap;
 
+use crate::depth::{self, Depth, LEVELS_MAX};
+use crate::lexer::{Piece, Token, pieces};
+
 /// A variable that is not made in the text itself: at most the payload.
 const SHARE: u64 = 16;
 
@@ -42,15 +45,6 @@ const KEYWORDS: [&str; 13] = [
 /// Filters whose result is a number, whatever they are given.
 const NUMERIC: [&str; 7] = ["int", "float", "length", "count", "abs", "round", "sum"];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token<'a> {
-    Name(&'a str),
-    Number,
-    /// A literal text, with its quotes.
-    Text(&'a str),
-    Sign(&'a str),
-}
-
 /// Filters whose result depends on the reader's zone.
 const IN_ZONE: [&str; 3] = ["date", "time", "datetime"];
 
@@ -58,26 +52,24 @@ const IN_ZONE: [&str; 3] = ["date", "time", "datetime"];
 /// the text depends on who reads it.
 pub(crate) fn check(text: &str) -> Result<bool, (usize, String)> {
     let mut guard = Guard::default();
-    let mut rest = text;
     let mut is_personal = false;
-    while let Some(at) = find_start(rest) {
-        let (plain, tag) = rest.split_at(at);
-        guard.plain(plain);
-        let line = 1 + text
-            .split_at(text.len() - tag.len())
-            .0
-            .matches('\n')
-            .count();
-        let (mark, inner) = tag.split_at(2);
-        if mark == "{#" {
-            rest = inner.split_once("#}").map_or("", |(_, rest)| rest);
-            continue;
-        }
-        // A sign that trims the space before the tag.
-        let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
-        let end = if mark == "{{" { "}}" } else { "%}" };
-        let (tokens, after) = tokenize(inner, end);
-        rest = after;
+    for (line, piece) in pieces(text) {
+        let (tokens, checked) = match piece {
+            Piece::Plain(plain) => {
+                guard.plain(plain);
+                continue;
+            }
+            Piece::Expression(tokens) => {
+                let checked = depth::expression(&tokens);
+                let checked = checked.and_then(|()| guard.expression(&tokens).map(|_made| ()));
+                (tokens, checked)
+            }
+            Piece::Statement(tokens) => {
+                let checked = guard.statement(&tokens);
+                (tokens, checked)
+            }
+        };
+        checked.map_err(|detail| (line, detail))?;
         is_personal |= tokens.contains(&Token::Name("user"));
         is_personal |= tokens.windows(2).any(|pair| match pair {
             [Token::Sign("|"), Token::Name(filter)] => IN_ZONE.contains(filter),
@@ -87,29 +79,26 @@ pub(crate) fn check(text: &str) -> Result<bool, (usize, String)> {
             }
             _ => false,
         });
-        if mark == "{%" && tokens == [Token::Name("raw")] {
-            let (raw, after) = split_raw(rest);
-            guard.plain(raw);
-            rest = after;
-            continue;
-        }
-        let checked = if mark == "{{" {
-            guard.expression(&tokens).map(|_shares| ())
-        } else {
-            guard.statement(&tokens)
-        };
-        checked.map_err(|detail| (line, detail))?;
     }
-    guard.plain(rest);
     guard.finish().map_err(|detail| (1, detail))?;
     Ok(is_personal)
 }
 
+/// What a value may hold.
+#[derive(Debug, Default, Clone, Copy)]
+struct Made {
+    /// In sixteenths of a share.
+    shares: u64,
+    /// Levels beyond those of the payload.
+    levels: usize,
+}
+
 #[derive(Debug, Default)]
 struct Guard<'a> {
-    /// What a name that is made in the text may hold, in sixteenths of a share.
-    made: HashMap<&'a str, u64>,
+    /// What a name that is made in the text may hold.
+    made: HashMap<&'a str, Made>,
     kept: u64,
+    depth: Depth<'a>,
     /// The blocks that are open, outermost first: `set`, `filter` and `for`.
     open: Vec<&'a str>,
     captured_bytes: usize,
@@ -135,6 +124,7 @@ impl<'a> Guard<'a> {
     }
 
     fn statement(&mut self, tokens: &[Token<'a>]) -> Result<(), String> {
+        self.depth.statement(tokens)?;
         let Some((&Token::Name(keyword), inner)) = tokens.split_first() else {
             return Ok(());
         };
@@ -155,15 +145,17 @@ impl<'a> Guard<'a> {
             }
             "with" => self.keep(inner, inner)?,
             "set" => {
-                let at = inner.iter().position(|it| *it == Token::Sign("="));
+                let decides = |it: &Token<'_>| matches!(it, Token::Sign("=" | "|"));
+                let at = inner.iter().position(decides);
                 let (targets, source) = inner.split_at(at.unwrap_or(inner.len()));
-                if at.is_some() {
-                    self.keep(targets, source)?;
-                } else {
+                if depth::is_capture(inner) {
                     // What is captured is bounded as it is written.
-                    self.expression(source)?;
-                    self.make(targets, SHARE);
+                    let made = self.expression(source)?;
+                    let shares = SHARE.max(made.shares);
+                    self.make(targets, Made { shares, ..made });
                     self.open.push("set");
+                } else {
+                    self.keep(targets, source)?;
                 }
             }
             "filter" => {
@@ -182,29 +174,31 @@ impl<'a> Guard<'a> {
 
     /// Every name among `targets` may hold what `source` makes.
     fn keep(&mut self, targets: &[Token<'a>], source: &[Token<'a>]) -> Result<(), String> {
-        let shares = self.expression(source)?;
+        let made = self.expression(source)?;
         if grows(source) {
-            self.kept += shares;
+            self.kept += made.shares;
         }
         if self.kept > KEPT_SHARES_MAX {
             return Err("makes too much of its variables".to_owned());
         }
-        self.make(targets, shares);
+        self.make(targets, made);
         Ok(())
     }
 
-    fn make(&mut self, targets: &[Token<'a>], shares: u64) {
+    fn make(&mut self, targets: &[Token<'a>], value: Made) {
         for target in targets {
             if let Token::Name(name) = target {
                 let made = self.made.entry(name).or_default();
-                *made = shares.max(*made);
+                made.shares = made.shares.max(value.shares);
+                made.levels = made.levels.max(value.levels);
             }
         }
     }
 
     /// The most that an expression can make: all that it names.
-    fn expression(&self, tokens: &[Token<'a>]) -> Result<u64, String> {
+    fn expression(&self, tokens: &[Token<'a>]) -> Result<Made, String> {
         let mut shares = 0;
+        let mut levels = 0;
         for (index, token) in tokens.iter().enumerate() {
             let before = index.checked_sub(1).and_then(|it| tokens.get(it));
             match token {
@@ -212,7 +206,9 @@ impl<'a> Guard<'a> {
                     let is_name_of_value = !KEYWORDS.contains(name)
                         && !matches!(before, Some(Token::Sign("." | "|") | Token::Name("is")));
                     if is_name_of_value {
-                        shares += self.made.get(name).copied().unwrap_or(SHARE);
+                        let made = self.made.get(name);
+                        shares += made.map_or(SHARE, |it| it.shares);
+                        levels = levels.max(made.map_or(0, |it| it.levels));
                     }
                 }
                 Token::Text(text) => shares += 1 + text.len() as u64 / LITERAL_BYTES,
@@ -226,7 +222,13 @@ impl<'a> Guard<'a> {
         if grows(tokens) && shares > VALUE_SHARES_MAX {
             return Err("makes too much of its variables".to_owned());
         }
-        Ok(shares)
+        levels += depth::levels(tokens);
+        if levels > LEVELS_MAX {
+            return Err(format!(
+                "makes lists within lists, more than {LEVELS_MAX} levels"
+            ));
+        }
+        Ok(Made { shares, levels })
     }
 }
 
@@ -335,105 +337,6 @@ fn opening(tokens: &[Token<'_>], close: usize) -> Option<usize> {
         }
         depth == 0
     })
-}
-
-fn find_start(text: &str) -> Option<usize> {
-    let mut starts = ["{{", "{%", "{#"].map(|mark| text.find(mark));
-    starts.sort_unstable();
-    starts.into_iter().flatten().next()
-}
-
-/// The tokens up to `end`, and what follows it. A brace within brackets ends nothing.
-fn tokenize<'a>(text: &'a str, end: &str) -> (Vec<Token<'a>>, &'a str) {
-    let mut tokens = Vec::new();
-    let mut depth = 0_usize;
-    let mut rest = text;
-    loop {
-        rest = rest.trim_start();
-        let ended = rest
-            .strip_prefix(end)
-            .or_else(|| rest.strip_prefix(['-', '+'])?.strip_prefix(end));
-        if let Some(after) = ended.filter(|_| depth == 0) {
-            return (tokens, after);
-        }
-        let Some(first) = rest.chars().next() else {
-            return (tokens, "");
-        };
-        let length = match first {
-            '"' | '\'' => {
-                let length = text_length(rest, first);
-                tokens.push(Token::Text(rest.split_at(length).0));
-                length
-            }
-            c if c.is_ascii_digit() => {
-                let length = while_chars(rest, |c| c.is_ascii_alphanumeric() || c == '_');
-                tokens.push(Token::Number);
-                fraction(rest, length)
-            }
-            c if c.is_alphabetic() || c == '_' => {
-                let length = while_chars(rest, |c| c.is_alphanumeric() || c == '_');
-                tokens.push(Token::Name(rest.split_at(length).0));
-                length
-            }
-            c => {
-                let pairs = ["**", "//", "==", "!=", "<=", ">="];
-                let pair = pairs.iter().any(|pair| rest.starts_with(pair));
-                let length = if pair { 2 } else { c.len_utf8() };
-                match c {
-                    '(' | '[' | '{' => depth += 1,
-                    ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                    _ => {}
-                }
-                tokens.push(Token::Sign(rest.split_at(length).0));
-                length
-            }
-        };
-        rest = rest.split_at(length).1;
-    }
-}
-
-fn while_chars(text: &str, is_part: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !is_part(c)).unwrap_or(text.len())
-}
-
-/// The length of a number with the digits after its point.
-fn fraction(text: &str, length: usize) -> usize {
-    let digits = text
-        .get(length..)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    digits.map_or(length, |digits| {
-        length + 1 + while_chars(digits, |c| c.is_ascii_alphanumeric() || c == '_')
-    })
-}
-
-/// The length of a literal with its quotes.
-fn text_length(text: &str, quote: char) -> usize {
-    let mut is_escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            c if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// What stands before `{% endraw %}`, and what after it.
-fn split_raw(text: &str) -> (&str, &str) {
-    for (at, _) in text.match_indices("{%") {
-        let (before, tag) = text.split_at(at);
-        let inner = tag.trim_start_matches("{%").trim_start_matches(['-', '+']);
-        if let Some(rest) = inner.trim_start().strip_prefix("endraw") {
-            let rest = rest.trim_start().trim_start_matches(['-', '+']);
-            if let Some(after) = rest.strip_prefix("%}") {
-                return (before, after);
-            }
-        }
-    }
-    (text, "")
 }
 
 #[cfg(test)]

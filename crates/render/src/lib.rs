@@ -42,19 +42,21 @@
 //!
 //! [`body`] (how a template is written), [`template`] (compiled), [`vars`] (what it can see),
 //! [`message`] (rendering, and what happens when a channel has no section), [`language`], [`html`];
-//! [`guard`] and [`work`] for the bounds.
+//! [`lexer`], [`guard`], [`depth`] and [`work`] for the bounds.
 
 mod body;
 mod brand;
 mod builtin;
 mod check;
 mod compile;
+mod depth;
 mod engine;
 mod error;
 mod file;
 mod guard;
 mod html;
 mod language;
+mod lexer;
 mod message;
 mod schema;
 mod section;

@@ -9,13 +9,12 @@
 use std::collections::BTreeMap;
 
 use domain::{Channel, FieldError};
-use jsonschema::Validator;
 use minijinja::Environment;
 use serde_json::Value;
 
 use crate::compile::{Section, compile_sections};
 use crate::language::fallbacks;
-use crate::schema::{compile_schema, validate};
+use crate::schema::{Schema, compile_schema};
 use crate::vars::Needs;
 use crate::{TemplateBody, TemplateIssue, engine};
 
@@ -23,7 +22,7 @@ use crate::{TemplateBody, TemplateIssue, engine};
 #[derive(Debug)]
 pub struct Template {
     body: TemplateBody,
-    schema: Option<Validator>,
+    schema: Option<Schema>,
     pub(crate) engine: Environment<'static>,
     pub(crate) needs: Needs,
     default: Language,
@@ -132,7 +131,7 @@ impl Template {
     pub fn check_data(&self, data: &Value) -> Vec<FieldError> {
         self.schema
             .as_ref()
-            .map_or_else(Vec::new, |schema| validate(schema, data))
+            .map_or_else(Vec::new, |schema| schema.validate(data))
     }
 
     /// The languages to take a field from, the nearest to `locale` first and the default one last.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Audience, DigestId, EventId, NotificationId, Recipient, RuleBook, RuleError, Scene, SharedRule,
-    TenantId, TraceStep, UserId, unruled,
+    ActionFacts, Audience, ConsentCategories, DigestId, EventId, NotificationId, Recipient,
+    RuleBook, RuleError, Scene, SharedRule, TenantId, TraceStep, UserId, unruled,
 };
 use serde_json::json;
 use store::audience::{Crowd, CrowdKind, list_crowds};
@@ -134,7 +134,14 @@ pub(crate) async fn load(
         let named = heard.iter().flat_map(|heard| &heard.recipients);
         users.extend(named.map(|(user_id, _)| (&hearing.event.tenant_id, user_id)));
     }
-    let people = people(connection, users, shelf).await?;
+    let mut of_events = hearings.iter().zip(&heard);
+    let asks = !digests.is_empty()
+        || sends.values().any(|sent| send_asks(sent, shelf))
+        || of_events.any(|(hearing, heard)| match hearing {
+            Some(hearing) => event_asks(&hearing.event, heard, shelf),
+            None => false,
+        });
+    let people = people(connection, users, shelf, asks).await?;
     let known = |tenant: &TenantId, user: &UserId| {
         let known = people.get(tenant)?.get(user)?;
         Some(Arc::clone(known))
@@ -189,7 +196,8 @@ pub(crate) async fn load_one(
     let mut heard = heard.pop().unwrap_or_default();
     let named = heard.iter().flat_map(|heard| &heard.recipients);
     let users = named.map(|(user_id, _)| (&event.tenant_id, user_id));
-    let people = people(connection, users.collect(), shelf).await?;
+    let asks = event_asks(&event, &heard, shelf);
+    let people = people(connection, users.collect(), shelf, asks).await?;
     know(&mut heard, people.get(&event.tenant_id));
     Ok(Source::Event {
         event,
@@ -452,15 +460,41 @@ fn take_page(wanted: Wanted, members: &[Vec<UserId>], page: usize) -> Heard {
 
 type People = HashMap<TenantId, HashMap<UserId, Arc<Recipient>>>;
 
-/// What is known of users.
+/// Whether those who hear of an event may be told what must be agreed to.
+fn event_asks(event: &Event, heard: &[Heard], shelf: &Shelf) -> bool {
+    let names = shelf.template_names(&event.tenant_id);
+    heard.iter().any(|heard| {
+        let facts = ActionFacts {
+            event: facts(event),
+            origin: heard.origin(),
+            templates: &names,
+        };
+        facts.may_need(shelf.consent())
+    })
+}
+
+/// Whether a direct send is about what must be agreed to.
+fn send_asks(sent: &Notification, shelf: &Shelf) -> bool {
+    let names = shelf.template_names(&sent.tenant_id);
+    let template = sent.template.as_deref().and_then(|name| names.find(name));
+    let of_template = template.and_then(|known| known.category.as_deref());
+    let category = sent.category.as_deref().or(of_template);
+    category.is_some_and(|category| shelf.consent().contains(category))
+}
+
+/// What is known of users; who has agreed to what only if it `asks` that. It is a third of what the
+/// look-up costs.
 async fn people(
     connection: &mut Connection,
     users: BTreeSet<(&TenantId, &UserId)>,
     shelf: &Shelf,
+    asks: bool,
 ) -> Result<People, StoreError> {
     let wanted: Vec<_> = users.into_iter().collect();
+    let nothing = ConsentCategories::none();
+    let asked = if asks { shelf.consent() } else { &nothing };
     let mut people = People::new();
-    for known in list_recipients(connection, &wanted, shelf.consent()).await? {
+    for known in list_recipients(connection, &wanted, asked).await? {
         let user_id = known.recipient.user_id.clone();
         let of_tenant = people.entry(known.tenant_id).or_default();
         of_tenant.insert(user_id, Arc::new(known.recipient));

@@ -149,8 +149,24 @@ impl Told<'_> {
             }
             _ => None,
         };
-        let join = gather::join_quietly(id, self, planned, now);
-        let delivery = NewDelivery {
+        let mut delivery = self.delivery(id, position, planned, now);
+        delivery.job_id = job.as_ref().map(|job| job.job_id.as_uuid());
+        Rows {
+            delivery,
+            job,
+            join: gather::join_quietly(id, self, planned, now),
+        }
+    }
+
+    /// A delivery that no job works on.
+    fn delivery(
+        &self,
+        id: DeliveryId,
+        position: u16,
+        planned: &PlannedDelivery,
+        now: DateTime<Utc>,
+    ) -> NewDelivery {
+        NewDelivery {
             id,
             notification_id: self.place.notification_id,
             tenant_id: self.place.tenant_id.clone(),
@@ -160,24 +176,17 @@ impl Told<'_> {
             position,
             address: planned.address.clone(),
             error: planned.error.clone(),
-            job_id: job.as_ref().map(|job| job.job_id.as_uuid()),
+            job_id: None,
             created_at: now,
-        };
-        Rows {
-            delivery,
-            job,
-            join,
         }
     }
-}
 
-impl Told<'_> {
     /// What `render` and `deliver` would answer.
     fn arrival(
         &self,
         id: DeliveryId,
-        planned: &PlannedNotification,
         arrived: Arrived,
+        is_sole: bool,
         now: DateTime<Utc>,
     ) -> [Effect; 2] {
         let rendered = Effect::DeliveryRendered {
@@ -195,7 +204,7 @@ impl Told<'_> {
             attempt: 1,
             started_at: now,
             at: now,
-            is_sole: planned.deliveries.len() == 1,
+            is_sole,
         };
         [rendered, Effect::InboxArrived(arrival)]
     }
@@ -218,15 +227,16 @@ pub(crate) fn with_deliveries(
     let mut arrived = beside.arrived;
     for (position, delivery) in (0..).zip(&planned.deliveries) {
         let id = DeliveryId::at(now);
-        let mut rows = told.rows(id, position, delivery, now);
         if let Some(arrived) = arrived.take_if(|it| it.position == usize::from(position)) {
-            rows.delivery.job_id = None;
-            outcome = outcome.with(Effect::DeliveryPlanned(Box::new(rows.delivery)));
+            let row = told.delivery(id, position, delivery, now);
+            let is_sole = planned.deliveries.len() == 1;
+            outcome = outcome.with(Effect::DeliveryPlanned(Box::new(row)));
             outcome
                 .effects
-                .extend(told.arrival(id, planned, arrived, now));
+                .extend(told.arrival(id, arrived, is_sole, now));
             continue;
         }
+        let rows = told.rows(id, position, delivery, now);
         if let Some(join) = rows.join {
             outcome = outcome.with(Effect::DigestJoined(Box::new(join)));
         }

@@ -1,5 +1,6 @@
 //! Handlers as functions of values: rows in, outcome out, no database.
 
+mod at_once;
 mod burial;
 mod crash_digest;
 mod deliver;

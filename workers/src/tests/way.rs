@@ -58,7 +58,11 @@ pub(super) async fn run(
 
 /// Runs `job` and all that follow from it, moving the clock to when each is due. Answers the kinds
 /// in the order they ran.
-async fn run_to_the_end(job: NewJob, connection: &mut Connection, cx: &Context) -> Vec<String> {
+pub(super) async fn run_to_the_end(
+    job: NewJob,
+    connection: &mut Connection,
+    cx: &Context,
+) -> Vec<String> {
     let mut ran = Vec::new();
     let mut jobs = VecDeque::from([job]);
     while let Some(job) = jobs.pop_front() {

@@ -7,8 +7,8 @@ use super::channel::Crossing;
 use super::variant::choose;
 use super::{DIGEST_TEMPLATE, EventFacts, PlannedNotification, STEP, TemplateNames};
 use crate::{
-    Action, Channel, Matter, Priority, Recipient, Rule, RuleId, Severity, Status, Telling,
-    TraceStep, UserId, Variant,
+    Action, Channel, ConsentCategories, Matter, Priority, Recipient, Rule, RuleId, Severity,
+    Status, Telling, TraceStep, UserId, Variant,
 };
 
 /// What an action is decided on, whoever it is about.
@@ -73,6 +73,24 @@ impl<'a> ActionFacts<'a> {
         let variant = choose(&action.variants, rule.id, place, user_id);
         steps.extend(variant.map(|it| variant_step(it, action)));
         (Telling::of(rule, action, variant), steps)
+    }
+
+    /// Whether a user may be told something that must be agreed to: by the category of the action,
+    /// or of any template that it is told by.
+    pub fn may_need(&self, consent: &ConsentCategories) -> bool {
+        let action = self.action();
+        if let Some(category) = action.and_then(|action| action.category.as_deref()) {
+            return consent.contains(category);
+        }
+        let of_action = action.and_then(|action| action.template.as_deref());
+        let variants = action.map_or(&[][..], |action| &action.variants[..]);
+        let of_variants = variants.iter().filter_map(|it| it.template.as_deref());
+        let mut names = of_variants.chain([of_action.unwrap_or(self.event.kind)]);
+        names.any(|name| {
+            let known = self.templates.find(name);
+            let category = known.and_then(|known| known.category.as_deref());
+            category.is_some_and(|category| consent.contains(category))
+        })
     }
 
     /// The action's priority, else what the event's severity says.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::builtin::plain;
 use crate::compile::{Entry, Node, Section};
+use crate::error::bare;
 use crate::html::{self, Frame};
 use crate::language::{Speech, dir};
 use crate::section::{DONORS, Shape};
@@ -266,7 +267,7 @@ impl<'a> Rendering<'a> {
             place: part.name.clone(),
             pointer: part.pointer.clone(),
             line: source.line().unwrap_or(1),
-            source,
+            source: bare(&source),
         };
         let compiled = self.engine.get_template(&part.name).map_err(failed)?;
         let mut output = Capped {

@@ -102,13 +102,12 @@ pub async fn apply_within<'a>(
     for change in &sorted.changes {
         deliveries.change(change)?;
     }
-    let arrivals = arrive(connection, &mut deliveries, limits).await?;
-
     let new = deliveries.statuses_of_new();
-    for row in &mut sorted.routed {
-        row.status = new.get(&row.id).copied().unwrap_or(row.status);
-    }
     notifications::insert_rows(connection, &sorted.notifications, &new).await?;
+    let traces = sorted.traces.iter().copied().chain(turned.traces());
+    traces::insert_rows(connection, &traces.collect::<Vec<_>>()).await?;
+    // Late, for a feed that two settlements reach is locked from here to the commit.
+    let arrivals = arrive(connection, &mut deliveries, limits).await?;
     let (of_new, mut rendered): (Vec<_>, Vec<_>) = sorted
         .rendered
         .iter()
@@ -117,11 +116,12 @@ pub async fn apply_within<'a>(
     insert_planned(connection, &sorted, &deliveries, of_new).await?;
     digests::mark_told(connection, &sorted.digests.told).await?;
     let mut known = Known::planned(&sorted.notifications);
+    for row in &mut sorted.routed {
+        row.status = new.get(&row.id).copied().unwrap_or(row.status);
+    }
     let routed = write::routed(connection, &mut sorted.routed).await?;
     let emitted: Vec<_> = sorted.emitted(&routed);
     known.learn(routed);
-    let traces = sorted.traces.iter().copied().chain(turned.traces());
-    traces::insert_rows(connection, &traces.collect::<Vec<_>>()).await?;
     write::rendered(connection, &mut rendered).await?;
     replays::end_running(connection, &sorted.ended_replays).await?;
 

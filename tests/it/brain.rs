@@ -315,8 +315,8 @@ async fn a_digest_without_a_template_tells_its_items() {
         panic!("{told:?}");
     };
     assert_eq!(notification["template"], "digest");
-    assert_eq!(notification["title"], "3 notifications");
-    assert_eq!(notification["message"], "i: 1\ni: 2\ni: 3");
+    assert_eq!(notification["in_app"]["title"], "3 notifications");
+    assert_eq!(notification["in_app"]["message"], "i: 1\ni: 2\ni: 3");
 }
 
 #[tokio::test]

@@ -95,18 +95,16 @@ impl Crossing<'_> {
             Verdict::Allowed => {}
         }
         let planned = self.addressed(channel, steps);
-        match self.quiet(channel) {
-            Some(quiet) => planned
+        if let Some(quiet) = self.quiet(channel) {
+            return planned
                 .into_iter()
                 .map(|delivery| held_back(delivery, &quiet, steps))
-                .collect(),
-            None => {
-                if planned.iter().any(|it| it.status == Status::Queued) {
-                    steps.extend(self.passed(channel));
-                }
-                planned
-            }
+                .collect();
         }
+        if planned.iter().any(|it| it.status == Status::Queued) {
+            steps.extend(self.passed(channel));
+        }
+        planned
     }
 
     /// Finds where the user is reached on `channel`: as the send says, else as the user does.

@@ -1,10 +1,12 @@
 //! `/v1/rules`: who hears of which events, and how.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use chrono::{DateTime, Utc};
-use domain::{RuleId, RuleSubmission};
+use domain::{FieldError, RuleId, RuleSubmission, TemplateNames};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::Tx;
@@ -44,9 +46,22 @@ struct RuleView {
     source: &'static str,
     created_at: Moment,
     updated_at: Moment,
+    /// What is no mistake and may be meant otherwise: a template that there is not yet. Only in the
+    /// answer to whoever writes the rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<WarningView>,
     /// `name`, `enabled`, `actions` and what else was said.
     #[serde(flatten)]
     body: Map<String, Value>,
+}
+
+/// What a rule says and may not mean.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RuleWarning)]
+struct WarningView {
+    /// A JSON pointer into the rule as it is answered.
+    pointer: String,
+    detail: String,
 }
 
 impl RuleView {
@@ -61,7 +76,19 @@ impl RuleView {
             source: rule.source.as_str(),
             created_at: Moment::at(rule.created_at),
             updated_at: Moment::at(rule.updated_at),
+            warnings: Vec::new(),
             body,
+        }
+    }
+
+    fn warning(self, missing: Vec<FieldError>) -> Self {
+        let warnings = missing.into_iter().map(|error| WarningView {
+            pointer: error.pointer,
+            detail: error.detail,
+        });
+        Self {
+            warnings: warnings.collect(),
+            ..self
         }
     }
 }
@@ -109,14 +136,15 @@ async fn create(
         Begun::Repeat(response) => return Ok(response),
     };
     let now = app.clock.now();
+    let names = template_names(&app, &caller, &mut work).await?;
     let saved = rules::create_rule(&mut work, &caller.tenant_id, row(&said, &app), now)
         .await
         .map_err(ApiError::from_store)?;
     let rule = done(saved)?;
-    start(&caller, &mut work, said, &rule, now).await?;
+    let missing = start(&caller, &mut work, said, &rule, &names, now).await?;
     note(&app, &caller, &mut work, "rule.created", &rule).await?;
-    work.answer(&app, StatusCode::CREATED, &RuleView::of(rule))
-        .await
+    let answer = RuleView::of(rule).warning(missing);
+    work.answer(&app, StatusCode::CREATED, &answer).await
 }
 
 /// Show a rule.
@@ -162,15 +190,17 @@ async fn replace(
     let said = RuleSubmission::parse(body).map_err(ApiError::invalid)?;
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
     let now = app.clock.now();
+    let names = template_names(&app, &caller, &mut tx).await?;
     let saved = rules::replace_rule(&mut tx, &caller.tenant_id, &rule, row(&said, &app), now)
         .await
         .map_err(ApiError::from_store)?
         .ok_or_else(unknown)?;
     let rule = done(saved)?;
-    start(&caller, &mut tx, said, &rule, now).await?;
+    let missing = start(&caller, &mut tx, said, &rule, &names, now).await?;
     note(&app, &caller, &mut tx, "rule.replaced", &rule).await?;
     tx.commit().await.map_err(ApiError::from_store)?;
-    Ok(Json(StatusCode::OK, RuleView::of(rule)))
+    let answer = RuleView::of(rule).warning(missing);
+    Ok(Json(StatusCode::OK, answer))
 }
 
 /// Remove a rule.
@@ -218,18 +248,32 @@ fn done(saved: Saved) -> Result<StoredRule, ApiError> {
     }
 }
 
-/// Plans when the rule fires, if it has a schedule.
+/// The templates there are. Asked before the rule is written: what a transaction has changed and
+/// may still take back must not be kept by the catalog.
+async fn template_names(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Tx,
+) -> Result<Arc<TemplateNames>, ApiError> {
+    let shelf = app.catalog.current(tx).await;
+    let shelf = shelf.map_err(ApiError::from_store)?;
+    Ok(shelf.template_names(&caller.tenant_id))
+}
+
+/// Plans when the rule fires, if it has a schedule, and answers which templates it has to wait for.
 async fn start(
     caller: &Caller,
     tx: &mut Tx,
     said: RuleSubmission,
     stored: &StoredRule,
+    names: &TemplateNames,
     now: DateTime<Utc>,
-) -> Result<(), ApiError> {
+) -> Result<Vec<FieldError>, ApiError> {
     let rule = said.into_rule(stored.rule_id, stored.version);
     workers::start_schedules(tx, [(&caller.tenant_id, &rule)], now)
         .await
-        .map_err(ApiError::from_store)
+        .map_err(ApiError::from_store)?;
+    Ok(names.missing(&rule))
 }
 
 async fn note(

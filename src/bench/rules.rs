@@ -21,7 +21,7 @@ const RULES_OF_ANY: usize = 5;
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
 /// An event that is only prepared, and expressions made to be slow: nested macros, large copies, large comparisons, bad patterns.
-const SLOW: [(&str, &str); 11] = [
+const SLOW: [(&str, &str); 12] = [
     ("the event alone", "event.data.text == ''"),
     (
         "join",
@@ -59,6 +59,10 @@ const SLOW: [(&str, &str); 11] = [
     (
         "pattern",
         r"event.data.text.matches('(?i)(\\w|a|aa|[a-f]+)*(\\s|\\d){3,20}[^a]{5}$')",
+    ),
+    (
+        "broad pattern",
+        "event.data.ones.matches('(a{1,20}){1,10}b|<i>')",
     ),
 ];
 
@@ -277,6 +281,7 @@ fn large(items: usize) -> Value {
         "o": by_key,
         "ts": vec!["abcdefghij"; items],
         "ms": vec!["2026-11-21T09:00:00Z"; items],
+        "ones": "a".repeat(items.min(16 * 1024)),
         "text": "ab cde f aab".repeat(items).chars().take(16 * 1024).collect::<String>(),
     })
 }

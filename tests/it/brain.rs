@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use testkit::eventually;
 
@@ -292,6 +293,84 @@ async fn an_audience_of_many_pages_is_told_once_each() {
         count("select count(distinct user_id) from inbox").await,
         1204
     );
+}
+
+#[tokio::test]
+async fn a_digest_without_a_template_tells_its_items() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let rule = json!({"name": "Dg", "event_type": "dg", "recipients": ["ada"],
+                      "batch_window": "1h", "batch_size": 3});
+    front.post("/v1/rules", rule).await.expect(201);
+    let event = |n: usize| json!({"type": "dg", "payload": {"i": n}});
+    let dry = json!({"event": event(1)});
+    let dry = front.post("/v1/rules/test", dry).await.expect(200);
+    assert_eq!(dry["notifications"][0]["template"], "digest");
+
+    front.post("/v1/events", event(1)).await.expect(202);
+    front.post("/v1/events", event(2)).await.expect(202);
+    let told = told(&house, event(3), &["ada"]).await;
+
+    let [notification] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(notification["template"], "digest");
+    assert_eq!(notification["in_app"]["title"], "3 notifications");
+    assert_eq!(notification["in_app"]["message"], "i: 1\ni: 2\ni: 3");
+}
+
+#[tokio::test]
+async fn what_passes_and_what_joins_in_quiet_hours_says_so_beforehand_too() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let user = json!({"addresses": {"email": "ada@example.com"}, "timezone": "UTC"});
+    front.put("/v1/users/ada", user).await.expect(200);
+    // 22 hours around now.
+    let wall = |hours| {
+        (Utc::now() + TimeDelta::hours(hours))
+            .format("%H:%M")
+            .to_string()
+    };
+    let said = json!({
+        "quiet_hours": {"enabled": true, "start": wall(-1), "end": wall(-3)},
+        "categories": {"news": {"enabled": true, "quiet_hours": "digest"}},
+    });
+    front
+        .put("/v1/users/ada/preferences", said)
+        .await
+        .expect(200);
+    for (name, category, bypass) in [("passes", "risk", true), ("joins", "news", false)] {
+        let rule = json!({"name": name, "event_type": name, "channels": ["email"],
+                          "category": category, "bypass_quiet_hours": bypass,
+                          "recipients": ["ada"]});
+        front.post("/v1/rules", rule).await.expect(201);
+    }
+    for (kind, step) in [
+        ("passes", ("quiet_hours", "passed")),
+        ("joins", ("digest", "joined")),
+    ] {
+        let event = json!({"type": kind, "payload": {}});
+        let dry = json!({ "event": event });
+        let dry = front.post("/v1/rules/test", dry).await.expect(200);
+        let planned = words(dry["trace"].as_array().unwrap());
+        let found = |words: &[(String, String, String)]| {
+            let found = words
+                .iter()
+                .find(|it| (it.0.as_str(), it.1.as_str()) == step);
+            found.cloned()
+        };
+        front.post("/v1/events", event).await.expect(202);
+        let path = "/v1/notifications?user_id=ada";
+        let newest = async || front.get(path).await.expect(200)["items"][0].clone();
+        eventually(SOON, async || {
+            let newest = newest().await;
+            newest["type"] == kind && !trace(front, &newest).await.is_empty()
+        })
+        .await;
+        let real = words(&trace(front, &newest().await).await);
+        assert!(found(&planned).is_some(), "{planned:?}");
+        assert_eq!(found(&planned), found(&real), "{real:?}");
+    }
 }
 
 #[tokio::test]

@@ -303,3 +303,69 @@ async fn a_file_with_a_problem_changes_nothing_and_names_the_line() {
     let checked = run(&database, &["rules", "check", &good]).await;
     assert_eq!(stdout(&checked), "2 rules good");
 }
+
+#[tokio::test]
+async fn a_template_that_is_not_there_is_warned_of_and_the_dry_run_says_how_it_ends() {
+    let house = House::with_outbox().await;
+    let front = &house.front;
+    let rule = json!({"name": "Later", "event_type": "later", "template": "not.yet",
+                      "recipients": ["ada"]});
+    let made = front.post("/v1/rules", rule.clone()).await.expect(201);
+    let detail = "names the template `not.yet`, which there is not yet";
+    let warnings = json!([{"pointer": "/actions/0/template", "detail": detail}]);
+    assert_eq!(made["warnings"], warnings);
+    let replaced = front.put("/v1/rules/Later", rule.clone()).await.expect(200);
+    assert_eq!(replaced["warnings"], warnings);
+    let shown = front.get("/v1/rules/Later").await.expect(200);
+    assert_eq!(shown["warnings"], Value::Null);
+
+    let event = json!({"type": "later", "payload": {}});
+    let dry = json!({ "event": event });
+    let dry = front.post("/v1/rules/test", dry).await.expect(200);
+    let delivery = &dry["notifications"][0]["deliveries"][0];
+    assert_eq!(delivery["status"], "failed");
+    assert_eq!(delivery["due_at"], Value::Null);
+
+    front.post("/v1/events", event).await.expect(202);
+    let path = "/v1/notifications?user_id=ada&status=failed";
+    eventually(SOON, async || {
+        front.get(path).await.expect(200)["items"][0].is_object()
+    })
+    .await;
+    let failed = front.get(path).await.expect(200);
+    let path = format!(
+        "/v1/notifications/{}",
+        failed["items"][0]["id"].as_str().unwrap()
+    );
+    let real = front.get(&path).await.expect(200);
+    assert_eq!(real["deliveries"][0]["status"], delivery["status"]);
+    assert_eq!(real["deliveries"][0]["error"], delivery["error"]);
+
+    let template =
+        json!({"name": "not.yet", "channels": {"in_app": {"title": "a", "message": "b"}}});
+    front.post("/v1/templates", template).await.expect(201);
+    let replaced = front.put("/v1/rules/Later", rule).await.expect(200);
+    assert_eq!(replaced.get("warnings"), None);
+}
+
+#[tokio::test]
+async fn files_that_name_templates_there_are_not_are_applied_with_a_warning() {
+    let database = TestDatabase::create().await;
+    stdout(&run(&database, &["migrate"]).await);
+    let directory = tempfile::tempdir().unwrap();
+    let text = FILE.replace(
+        "channels: [email]",
+        "channels: [email]\n    template: not.yet",
+    );
+    let file = write(directory.path(), "rules.yaml", &text);
+    let expected = "warning: rule `Orders`: /actions/0/template names the template `not.yet`, which \
+                    there is not yet";
+    for command in ["check", "apply"] {
+        let output = run(&database, &["rules", command, &file]).await;
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(text.contains(expected), "{command}: {text}");
+        let told = json_of(&run(&database, &["rules", command, &file, "--json"]).await);
+        assert_eq!(told["warnings"][0]["pointer"], "/actions/0/template");
+    }
+}

@@ -58,6 +58,7 @@ const PURE: [&str; 11] = [
     "chrono-tz",
     "croner",
     "regex",
+    "regex-syntax",
     "serde",
     "serde_json",
     "sha2",

@@ -13,6 +13,7 @@ use store::events::Event;
 use store::{Connection, StoreError};
 
 use crate::catalog::Shelf;
+use crate::compiled::PinError;
 use crate::route::{self, Heard, Source, load};
 
 /// Decisions that one rehearsal tells. Those of a large audience are alike.
@@ -112,11 +113,12 @@ impl Rehearsal {
         let batch = facts.action().and_then(|action| action.batch.as_ref());
         let due = batch.map_or(at, |batch| batch.closes_at(at));
         for (user_id, recipient) in &heard.recipients {
-            if let Some(step) = route::digest_step(facts, user_id, at) {
-                self.trace.push(step);
-            }
+            self.trace.extend(route::digest_step(facts, at));
             let planned = facts.plan(user_id, recipient.as_deref(), due);
             self.trace.extend(planned.steps.iter().cloned());
+            // A digest of a rule that comes at night is not gathered once more by itself.
+            let deliveries = planned.deliveries.iter();
+            self.trace.extend(deliveries.filter_map(route::quiet_step));
             let rule = heard.rule.as_ref().map(|rule| rule.name.clone());
             self.notifications
                 .push(rehearsed(planned, rule, batch.is_some(), due));
@@ -130,6 +132,10 @@ fn rehearsed(
     is_gathered: bool,
     due: DateTime<Utc>,
 ) -> Rehearsed {
+    let missing = match (&planned.template, planned.template_version) {
+        (Some(name), None) => Some(PinError::Unknown { name: name.clone() }.to_string()),
+        _ => None,
+    };
     let deliveries = planned.deliveries.into_iter();
     Rehearsed {
         user_id: planned.user_id,
@@ -143,8 +149,28 @@ fn rehearsed(
         expires_at: planned.expires_at,
         is_gathered,
         deliveries: deliveries
-            .map(|delivery| delivered(delivery, is_gathered, due))
+            .map(|delivery| match &missing {
+                Some(error) if is_rendered(&delivery) => unrendered(delivery.channel, error),
+                _ => delivered(delivery, is_gathered, due),
+            })
             .collect(),
+    }
+}
+
+/// Whether its template is asked for: what is gathered for the end of quiet hours is told in
+/// another.
+fn is_rendered(delivery: &PlannedDelivery) -> bool {
+    let mode = delivery.quiet.as_ref().map(|quiet| quiet.mode);
+    mode != Some(QuietMode::Digest) && matches!(delivery.status, Status::Queued | Status::Pending)
+}
+
+/// What becomes of a delivery whose template is not there when its turn comes.
+fn unrendered(channel: Channel, error: &str) -> RehearsedDelivery {
+    RehearsedDelivery {
+        channel,
+        status: Status::Failed,
+        due_at: None,
+        error: Some(error.to_owned()),
     }
 }
 

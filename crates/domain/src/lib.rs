@@ -55,7 +55,7 @@ pub use replay::{Pace, ReplayResult, ReplayState};
 pub use retry::{RetryPolicies, RetryPolicy};
 pub use role::Role;
 pub use routing::{
-    ActionFacts, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
+    ActionFacts, DIGEST_TEMPLATE, DirectFacts, EventFacts, NamedTemplate, Origin, PlannedDelivery,
     PlannedNotification, StandInFacts, TellingFacts, TemplateNames, route_direct, stand_in,
     template_key, unruled,
 };

@@ -1,19 +1,23 @@
 //! `postrider rules apply`: what files say becomes what is, in one transaction.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use domain::{RuleId, TenantId};
+use domain::{RuleId, TemplateNames, TenantId};
 use queue::Clock;
+use render::Templates;
 use serde_json::{Value, json};
+use store::Tx;
 use store::rules::{NewRule, RULES_MAX, apply_rules, prune_rules};
 
-use super::FileRule;
-use crate::cli::output::{say, say_json};
+use super::{FileRule, Warning, warnings};
+use crate::cli::output::{complain_line, say, say_json};
 use crate::cli::process::connect;
 use crate::cli::signature::sign;
 use crate::config::Config;
+use workers::Catalog;
 
 /// Names noted in the audit; of more it has the number.
 const NAMES_NOTED_MAX: usize = 100;
@@ -32,6 +36,8 @@ pub(super) struct Applied {
     removed: Vec<String>,
     /// Rules that were as they should be.
     left: usize,
+    /// What may be meant otherwise.
+    warnings: Vec<Warning>,
 }
 
 pub(super) async fn run(
@@ -52,7 +58,11 @@ pub(super) async fn run(
     let store = connect(config, Duration::ZERO).await?;
     let mut tx = store.begin().await?;
     let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
-    let mut applied = Applied::default();
+    let templates = template_names(&mut tx, &order.tenant_id).await?;
+    let mut applied = Applied {
+        warnings: warnings(rules, &templates),
+        ..Applied::default()
+    };
     if order.prune {
         let removed = prune_rules(&mut tx, &order.tenant_id, &names).await?;
         applied.removed = removed.into_iter().map(|(_, name)| name).collect();
@@ -93,6 +103,13 @@ pub(super) async fn run(
     Ok(applied)
 }
 
+/// The templates there are, built in or the tenant's.
+async fn template_names(tx: &mut Tx, tenant_id: &TenantId) -> anyhow::Result<Arc<TemplateNames>> {
+    let builtin = Templates::builtin().context("could not read the built-in templates")?;
+    let shelf = Catalog::new(builtin).current(tx).await?;
+    Ok(shelf.template_names(tenant_id))
+}
+
 impl Applied {
     fn is_nothing(&self) -> bool {
         self.created.is_empty() && self.updated.is_empty() && self.removed.is_empty()
@@ -119,7 +136,11 @@ impl Applied {
                 "updated": self.updated,
                 "removed": self.removed,
                 "left": self.left,
+                "warnings": self.warnings,
             }));
+        }
+        for warning in &self.warnings {
+            complain_line(&warning.to_string());
         }
         for (word, names) in [
             ("created", &self.created),

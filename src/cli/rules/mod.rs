@@ -3,6 +3,7 @@
 mod apply;
 mod file;
 mod test;
+mod warning;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use super::output::{complain_line, say, say_json, say_table};
 use super::process::connect;
 use crate::config::Config;
 use file::{FileRule, Problem};
+use warning::{Warning, builtin_names, warnings};
 
 /// Rules read from the database at once.
 const PAGE_ROWS: i64 = 1000;
@@ -85,9 +87,21 @@ pub(super) enum Command {
 pub(super) fn check(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     match file::read(files) {
         Ok(rules) => {
+            // Without a database only those that every tenant has are known.
+            let warnings = warnings(&rules, builtin_names()?.as_ref());
             if json {
-                say_json(&json!({"rules": rules.len(), "problems": []}))?;
+                let body = json!({"rules": rules.len(), "problems": [], "warnings": warnings});
+                say_json(&body)?;
             } else {
+                for warning in &warnings {
+                    complain_line(&warning.to_string());
+                }
+                if !warnings.is_empty() {
+                    complain_line(
+                        "note: only templates that ship are known here; \
+                                   `rules apply --dry-run` knows the tenant's own",
+                    );
+                }
                 say(&format!("{} good", count(rules.len(), "rule")))?;
             }
             Ok(ExitCode::SUCCESS)

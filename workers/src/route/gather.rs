@@ -2,21 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    ActionFacts, Batch, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery, Quiet, QuietMode,
-    Telling, TraceStep, UserId,
+    ActionFacts, Batch, DIGEST_TEMPLATE, DeliveryId, DigestId, DigestKey, Origin, PlannedDelivery,
+    Quiet, QuietMode, Telling, TraceStep, UserId,
 };
 use serde_json::json;
 use store::digests::{Digest, Held};
 use store::effect::DigestJoin;
 use store::events::Event;
+use store::settlement::joined;
 
 use super::rows::Told;
-
-/// The step that routing's trace entries carry.
-const STEP: &str = "route";
-
-/// The template that tells what quiet hours gathered.
-const QUIET_TEMPLATE: &str = "digest";
 
 /// What one message tells of a night at most: its deliveries are ended in one settlement. The next
 /// one tells the rest.
@@ -57,21 +52,23 @@ pub(super) fn join(
     }
 }
 
-/// Says that an event is told with others, and until when they are gathered.
-pub(crate) fn digest_step(
-    facts: &ActionFacts<'_>,
-    user_id: &UserId,
-    now: DateTime<Utc>,
-) -> Option<TraceStep> {
+/// What the settlement will say of an event that is told with others, as far as it is known before.
+pub(crate) fn digest_step(facts: &ActionFacts<'_>, now: DateTime<Utc>) -> Option<TraceStep> {
     let Origin::Rule(rule, action) = facts.origin else {
         return None;
     };
     let batch = facts.action()?.batch.as_ref()?;
-    let reason = "the action tells several events as one";
-    let step = TraceStep::new(STEP, "digest", reason);
-    Some(step.with_detail(json!({
-        "rule_id": rule.id, "rule": rule.name, "action": action, "user_id": user_id,
-        "closes_at_latest": batch.closes_at(now), "size": batch.size,
+    Some(joined(json!({
+        "digest_id": null, "rule_id": rule.id, "action": action, "closes_at": batch.closes_at(now),
+    })))
+}
+
+/// The same of a delivery that joins what is told when quiet hours end.
+pub(crate) fn quiet_step(delivery: &PlannedDelivery) -> Option<TraceStep> {
+    let gathers = |quiet: &&Quiet| quiet.mode == QuietMode::Digest;
+    let quiet = delivery.quiet.as_ref().filter(gathers)?;
+    Some(joined(json!({
+        "digest_id": null, "rule_id": null, "action": 0, "closes_at": quiet.until,
     })))
 }
 
@@ -102,7 +99,7 @@ pub(super) fn join_quietly(
         severity: None,
         telling: Telling {
             channels: Some(vec![delivery.channel]),
-            template: Some(QUIET_TEMPLATE.to_owned()),
+            template: Some(DIGEST_TEMPLATE.to_owned()),
             ..Telling::default()
         },
         at: now,

@@ -39,7 +39,7 @@ use crate::context::Context;
 use crate::delivery::urgency;
 use crate::queues;
 
-pub(crate) use gather::digest_step;
+pub(crate) use gather::{digest_step, quiet_step};
 pub(crate) use load::{Heard, Loaded, Source};
 pub(crate) use plan::Planned;
 

@@ -93,6 +93,7 @@ pub(crate) fn tell(
         priority: digest.priority,
         severity: digest.severity,
         expires_at: telling.expires_at(now),
+        is_digest: true,
         templates,
     };
     let plan = |facts: &TellingFacts<'_>| {

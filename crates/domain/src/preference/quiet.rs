@@ -26,7 +26,7 @@
 
 use chrono::{DateTime, NaiveTime, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Matter, Preferences, QuietHours, QuietMode, WallClock};
 use crate::{Channel, Severity, TraceStep};
@@ -121,6 +121,37 @@ impl Preferences {
         })
     }
 
+    /// The decision that `matter` goes out on `channel` though it is quiet at `at`, for the trace;
+    /// `None` where it is not quiet, or where it is held back.
+    pub fn passed(
+        &self,
+        channel: Channel,
+        matter: &Matter<'_>,
+        bypass: bool,
+        fallback_zone: Option<&str>,
+        at: DateTime<Utc>,
+    ) -> Option<TraceStep> {
+        let said = &self.quiet_hours;
+        if !said.enabled || !said.holds(channel) {
+            return None;
+        }
+        let (mode, row) = self.quiet_mode(matter.category);
+        let (reason, row) = if bypass {
+            ("quiet hours: whoever sends it bypasses them", None)
+        } else if said.allow_critical && matter.urgency() == Severity::Critical {
+            let row = "/quiet_hours/allow_critical".to_owned();
+            ("quiet hours: what is critical is sent", Some(row))
+        } else if mode == QuietMode::Deliver {
+            ("quiet hours: the category is sent", Some(row))
+        } else {
+            return None;
+        };
+        let window = self.quiet_window(fallback_zone)?;
+        let until = window.quiet_until(at)?;
+        let step = TraceStep::new("quiet_hours", "passed", reason);
+        Some(step.with_detail(window.detail(channel, until, row.as_deref())))
+    }
+
     /// What becomes of a category in quiet hours, and the row that says so.
     fn quiet_mode(&self, category: Option<&str>) -> (QuietMode, String) {
         let named = category.and_then(|name| self.categories.get_key_value(name));
@@ -160,17 +191,24 @@ impl Quiet {
                 ("deferred", "quiet hours: sent when they end")
             }
         };
-        TraceStep::new(step, decision, reason).with_detail(json!({
-            "channel": channel,
-            "until": self.until,
-            "zone": self.window.zone,
-            "local": {"start": self.window.start, "end": self.window.end},
-            "row": self.row,
-        }))
+        let row = Some(self.row.as_str());
+        let detail = self.window.detail(channel, self.until, row);
+        TraceStep::new(step, decision, reason).with_detail(detail)
     }
 }
 
 impl QuietWindow {
+    /// What a trace says of it.
+    fn detail(&self, channel: Channel, until: DateTime<Utc>, row: Option<&str>) -> Value {
+        json!({
+            "channel": channel,
+            "until": until,
+            "zone": self.zone,
+            "local": {"start": self.start, "end": self.end},
+            "row": row,
+        })
+    }
+
     /// Whether `at` is quiet.
     pub fn is_quiet(&self, at: DateTime<Utc>) -> bool {
         self.is_quiet_at(at.timestamp())

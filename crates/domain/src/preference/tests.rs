@@ -197,6 +197,7 @@ proptest! {
             priority: matter.priority,
             severity: matter.severity,
             expires_at: None,
+            is_digest: false,
             templates: &TemplateNames::default(),
         };
         let user = UserId::from("ada");

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::channel::Crossing;
 use super::variant::choose;
-use super::{EventFacts, PlannedNotification, STEP, TemplateNames};
+use super::{DIGEST_TEMPLATE, EventFacts, PlannedNotification, STEP, TemplateNames};
 use crate::{
     Action, Channel, ConsentCategories, Matter, Priority, Recipient, Rule, RuleId, Severity,
     Status, Telling, TraceStep, UserId, Variant,
@@ -39,6 +39,8 @@ pub struct TellingFacts<'a> {
     pub priority: Priority,
     pub severity: Option<Severity>,
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether it tells several events.
+    pub is_digest: bool,
     pub templates: &'a TemplateNames,
 }
 
@@ -116,6 +118,7 @@ impl<'a> ActionFacts<'a> {
             priority: self.priority(),
             severity: self.event.severity,
             expires_at: telling.expires_at(self.event.created_at),
+            is_digest: self.action().is_some_and(|action| action.batch.is_some()),
             templates: self.templates,
         };
         facts.plan(user_id, recipient, at, steps)
@@ -152,6 +155,9 @@ impl TellingFacts<'_> {
         let telling = self.telling;
         let named = telling.template.as_deref();
         let template = self.templates.find(named.unwrap_or(self.kind));
+        // The plain one would tell the last event only.
+        let usual = (self.is_digest && named.is_none()).then_some(DIGEST_TEMPLATE);
+        let template = template.or_else(|| self.templates.find(usual?));
         let name = template.map(|known| known.name.as_str()).or(named);
         let version = template.map(|known| known.version);
         steps.push(self.template_step(named, name, version));
@@ -212,6 +218,10 @@ impl TellingFacts<'_> {
         let (decision, reason) = match (named, version) {
             (Some(_), Some(_)) => ("template", "the rule names a template"),
             (Some(_), None) => ("template_missing", "the rule names a template there is not"),
+            (None, Some(_)) if self.templates.find(self.kind).is_none() => (
+                "template",
+                "several events are told in the template of digests",
+            ),
             (None, Some(_)) => ("template", "the event type names a template"),
             (None, None) => ("plain", "no template is named by the event type"),
         };

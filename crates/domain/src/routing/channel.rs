@@ -95,13 +95,16 @@ impl Crossing<'_> {
             Verdict::Allowed => {}
         }
         let planned = self.addressed(channel, steps);
-        match self.quiet(channel) {
-            Some(quiet) => planned
+        if let Some(quiet) = self.quiet(channel) {
+            return planned
                 .into_iter()
                 .map(|delivery| held_back(delivery, &quiet, steps))
-                .collect(),
-            None => planned,
+                .collect();
         }
+        if planned.iter().any(|it| it.status == Status::Queued) {
+            steps.extend(self.passed(channel));
+        }
+        planned
     }
 
     /// Finds where the user is reached on `channel`: as the send says, else as the user does.
@@ -139,6 +142,14 @@ impl Crossing<'_> {
         );
         let queued = |address| PlannedDelivery::queued(channel, Some(address));
         addresses.into_iter().map(queued).collect()
+    }
+
+    /// Says why it goes out though it is quiet, if it is. A test reaches nobody.
+    fn passed(&self, channel: Channel) -> Option<TraceStep> {
+        let (known, at) = self.recipient.zip(self.at.filter(|_| !self.is_test))?;
+        let (bypass, zone) = (self.bypass_quiet_hours, known.timezone.as_deref());
+        let said = &known.preferences;
+        said.passed(channel, &self.matter, bypass, zone, at)
     }
 
     fn quiet(&self, channel: Channel) -> Option<Quiet> {

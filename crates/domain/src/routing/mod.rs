@@ -8,7 +8,8 @@
 //! For each action of each rule that matches, and each recipient of it:
 //!
 //! 1. `variant`: the side of a test that the user is on.
-//! 2. `template`: the variant's, the action's, or the one named by the event's type.
+//! 2. `template`: the variant's, the action's, or the one named by the event's type; for several
+//!    events that are told as one, else the one of digests.
 //! 3. `action`: category, priority and channels.
 //! 4. `channel`, for each: consent and preferences, then an address. A fallback channel stands in
 //!    for one without an address, never for one that the user does not want, and is itself asked
@@ -38,6 +39,9 @@ pub use action::{ActionFacts, Origin, TellingFacts, unruled};
 pub use direct::{DirectFacts, route_direct};
 pub use stand_in::{StandInFacts, stand_in};
 pub use templates::{NamedTemplate, TemplateNames, template_key};
+
+/// The template that tells several events, where nothing names another.
+pub const DIGEST_TEMPLATE: &str = "digest";
 
 /// The step that routing's trace entries carry.
 const STEP: &str = "route";

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::{FieldError, Rule};
+
 /// The names of the templates there are, found by event type.
 ///
 /// A tenant's own stand before those that every tenant has.
@@ -78,6 +80,32 @@ impl TemplateNames {
         Some(self.find(template)?.version)
     }
 
+    /// The templates that a rule names and that are not there, or not enabled: each by its place in
+    /// the rule as it is stored. They may come later; until then what the rule tells fails.
+    pub fn missing(&self, rule: &Rule) -> Vec<FieldError> {
+        let mut missing = Vec::new();
+        let mut look_for = |place: String, template: Option<&String>| {
+            if let Some(name) = template.filter(|name| self.find(name).is_none()) {
+                let detail = format!("names the template `{name}`, which there is not yet");
+                missing.push(FieldError::new(format!("{place}/template"), detail));
+            }
+        };
+        for (index, action) in rule.actions.iter().enumerate() {
+            let place = format!("/actions/{index}");
+            for (side, variant) in action.variants.iter().enumerate() {
+                look_for(
+                    format!("{place}/variants/{side}"),
+                    variant.template.as_ref(),
+                );
+            }
+            // Of a test, the action's stands in for sides that name none.
+            let is_used = action.variants.is_empty()
+                || action.variants.iter().any(|side| side.template.is_none());
+            look_for(place, action.template.as_ref().filter(|_| is_used));
+        }
+        missing
+    }
+
     fn get(&self, key: &str) -> Option<&NamedTemplate> {
         let own = self.by_type.get(key);
         own.or_else(|| self.shared.as_ref()?.get(key))
@@ -92,6 +120,37 @@ pub fn template_key(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_that_a_rule_names_and_that_are_not_there_are_found_with_their_place() {
+        let missing = |actions: serde_json::Value| {
+            let body = serde_json::json!({"name": "r", "actions": actions});
+            let rule = crate::RuleSubmission::parse(body).unwrap();
+            let rule = rule.into_rule(crate::RuleId::from(uuid::Uuid::nil()), 1);
+            let missing = TemplateNames::new([("order.filled", None)]).missing(&rule);
+            let places = missing.into_iter().map(|error| error.pointer);
+            places.collect::<Vec<_>>()
+        };
+        let sides = |first: &str, second: Option<&str>| serde_json::json!([{"name": "a", "template": first}, {"name": "b", "template": second}]);
+        for (action, expected) in [
+            (serde_json::json!({}), vec![]),
+            (serde_json::json!({"template": "ORDER_FILLED"}), vec![]),
+            (
+                serde_json::json!({"template": "later"}),
+                vec!["/actions/1/template"],
+            ),
+            (
+                serde_json::json!({"template": "later", "variants": sides("x", Some("order.filled"))}),
+                vec!["/actions/1/variants/0/template"],
+            ),
+            (
+                serde_json::json!({"template": "later", "variants": sides("order.filled", None)}),
+                vec!["/actions/1/template"],
+            ),
+        ] {
+            assert_eq!(missing(serde_json::json!([{}, action])), expected);
+        }
+    }
 
     #[test]
     fn a_tenants_own_template_stands_before_a_shared_one_and_hides_it_when_disabled() {

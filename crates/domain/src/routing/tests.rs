@@ -347,3 +347,100 @@ fn the_language_is_the_sends_else_the_preferences_else_the_users() {
     assert_eq!(locale(None, Some(&plain)).as_deref(), Some("fr"));
     assert_eq!(locale(None, None), None);
 }
+
+/// What a rule with this action tells Ada of an event, at `at`.
+fn ruled_plan(
+    action: crate::Action,
+    kind: &str,
+    recipient: &Recipient,
+    at: DateTime<Utc>,
+) -> PlannedNotification {
+    let body = json!({"name": "r", "recipients": ["ada"]});
+    let rule = crate::RuleSubmission::parse(body).unwrap();
+    let rule = rule.into_rule(RuleId::from(uuid::Uuid::nil()), 1);
+    let rule = crate::Rule {
+        actions: vec![action],
+        ..rule
+    };
+    let templates = [("order.filled", None), ("digest", None)];
+    let payload = json!({});
+    let facts = ActionFacts {
+        event: event(kind, &payload),
+        origin: Origin::Rule(&rule, 0),
+        templates: &TemplateNames::new(templates),
+    };
+    facts.plan(&recipient.user_id, Some(recipient), at)
+}
+
+#[test]
+fn a_digest_is_told_in_the_template_of_digests_where_nothing_names_another() {
+    let told_in = |template: Option<&str>, is_gathered: bool, kind| {
+        let batch = crate::Batch {
+            window: std::time::Duration::from_mins(5),
+            size: None,
+            key: None,
+        };
+        let action = crate::Action {
+            template: template.map(str::to_owned),
+            batch: is_gathered.then_some(batch),
+            ..crate::Action::default()
+        };
+        let plan = ruled_plan(action, kind, &ada(), now());
+        (plan.template, plan.template_version)
+    };
+    let known = |name: &str| (Some(name.to_owned()), Some(0));
+
+    assert_eq!(told_in(None, true, "trade"), known("digest"));
+    assert_eq!(told_in(None, false, "trade"), (None, None));
+    assert_eq!(told_in(None, true, "ORDER_FILLED"), known("order.filled"));
+    assert_eq!(
+        told_in(Some("order.filled"), true, "trade"),
+        known("order.filled")
+    );
+    // What is named is waited for, and not told in another.
+    assert_eq!(
+        told_in(Some("later"), true, "trade"),
+        (Some("later".to_owned()), None)
+    );
+}
+
+#[test]
+fn what_passes_quiet_hours_says_so_while_it_is_quiet() {
+    let ada = ada_who_said(json!({
+        "quiet_hours": {"enabled": true, "start": "22:00", "end": "08:00", "timezone": "UTC"},
+        "categories": {"risk": {"enabled": true, "quiet_hours": "deliver"}},
+    }));
+    let passes = |bypass, priority, category: Option<&str>, channel, hour: i64| {
+        let action = crate::Action {
+            channels: Some(vec![channel]),
+            bypass_quiet_hours: bypass,
+            priority: Some(priority),
+            category: category.map(str::to_owned),
+            ..crate::Action::default()
+        };
+        let at = DateTime::from_timestamp(1_799_971_200 + hour * 3600, 0).unwrap();
+        let plan = ruled_plan(action, "a", &ada, at);
+        let steps = plan.steps.into_iter();
+        let mut passed = steps.filter(|step| step.step == "quiet_hours");
+        passed.next().map(|step| {
+            assert_eq!(step.decision, "passed");
+            assert_eq!(plan.deliveries[0].status, Status::Queued);
+            let until = step.detail["until"].as_str().unwrap().to_owned();
+            (until, step.detail["row"].clone())
+        })
+    };
+    let (normal, critical) = (Priority::Normal, Priority::Critical);
+    let night = |row| Some(("2027-01-15T08:00:00Z".to_owned(), row));
+    let email = Channel::Email;
+
+    assert_eq!(passes(true, normal, None, email, 1), night(Value::Null));
+    let row = json!("/quiet_hours/allow_critical");
+    assert_eq!(passes(false, critical, None, email, 1), night(row));
+    let row = json!("/categories/risk/quiet_hours");
+    assert_eq!(passes(false, normal, Some("risk"), email, 1), night(row));
+    // By day, over a channel that is not held back, and where it is held back: nothing.
+    assert_eq!(passes(true, critical, Some("risk"), email, 12), None);
+    assert_eq!(passes(true, critical, None, Channel::InApp, 1), None);
+    assert_eq!(passes(false, normal, None, email, 1), None);
+    assert_eq!(passes(true, normal, None, Channel::Sms, 1), None);
+}

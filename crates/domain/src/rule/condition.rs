@@ -6,25 +6,39 @@
 //!
 //! A number and a text that is a number compare as numbers, for some systems send amounts as text.
 //! A field that is missing, or null, makes every operator false but `ne`, and `exists` with false.
+//!
+//! What a condition may take is paid from the event's budget before it is looked at, as for
+//! expressions.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use regex::Regex;
 use serde_json::Value;
 
-use super::pattern;
+use super::cel::{Scene, weight_of};
+use super::pattern::Pattern;
 use super::{Condition, Operator};
 use crate::{EventFacts, Severity};
 
-/// Longest text that `matches` looks at, in bytes. What a pattern costs grows with the text.
-pub(super) const MATCHED_BYTES_MAX: usize = 16 * 1024;
+/// To find a field and ask something simple of it, in units of ten nanoseconds.
+const ASK: f64 = 20.0;
+
+/// To compare two values, of which one may be the text of a number.
+const COMPARE: f64 = 15.0;
+
+/// To look for a part of a text, for each byte.
+const PART: f64 = 0.2;
+
+/// Longest text that may be a number, in bytes. A list of thousands of numbers reads it as often.
+const NUMBER_BYTES_MAX: usize = 100;
 
 /// A condition that can be held against events.
 #[derive(Debug, Clone)]
 pub(super) struct Check {
     field: Field,
     test: Test,
+    /// Values in what the field is held against.
+    weight: f64,
 }
 
 /// Where the left side comes from.
@@ -44,7 +58,7 @@ enum Field {
 enum Test {
     /// Whether it is there, or is not.
     Exists(bool),
-    Matches(Regex),
+    Matches(Pattern),
     /// The event's severity against others; the operator is none of the above.
     Severity(Operator, Vec<Severity>),
     Value(Operator, Value),
@@ -100,7 +114,7 @@ impl Check {
                 }
             },
             Operator::Matches => match value {
-                Value::String(source) => Test::Matches(pattern::compile(source)?),
+                Value::String(source) => Test::Matches(Pattern::compile(source)?),
                 Value::Null
                 | Value::Bool(_)
                 | Value::Number(_)
@@ -133,23 +147,49 @@ impl Check {
             | Operator::In
             | Operator::Contains => Test::Value(operator, value.clone()),
         };
-        Ok(Self { field, test })
+        Ok(Self {
+            field,
+            test,
+            weight: weight_of(value),
+        })
     }
 
-    /// Whether it holds for `event`.
-    pub(super) fn holds(&self, event: &EventFacts<'_>) -> bool {
-        match &self.test {
-            Test::Severity(operator, wanted) => severity_holds(event.severity, *operator, wanted),
-            Test::Exists(wanted) => self.field.of(event).is_some() == *wanted,
-            Test::Matches(regex) => self.field.of(event).is_some_and(|found| {
-                text_of(&found)
-                    .is_some_and(|text| text.len() <= MATCHED_BYTES_MAX && regex.is_match(&text))
-            }),
-            Test::Value(operator, wanted) => match self.field.of(event) {
+    /// Whether it holds for the event of `scene`, or why that is not known.
+    pub(super) fn holds(&self, scene: &Scene<'_>) -> Result<bool, String> {
+        let found = self.field.of(&scene.event);
+        scene.pay(self.cost(found.as_deref()))?;
+        Ok(match &self.test {
+            Test::Severity(operator, wanted) => {
+                severity_holds(scene.event.severity, *operator, wanted)
+            }
+            Test::Exists(wanted) => found.is_some() == *wanted,
+            Test::Matches(pattern) => match found.as_deref().and_then(text_of) {
+                Some(text) => pattern.is_in(&text)?,
+                None => false,
+            },
+            Test::Value(operator, wanted) => match found {
                 Some(found) => value_holds(&found, *operator, wanted),
                 None => *operator == Operator::Ne,
             },
-        }
+        })
+    }
+
+    /// What it takes at most.
+    fn cost(&self, found: Option<&Value>) -> f64 {
+        let Some(found) = found else {
+            return ASK;
+        };
+        let asked = match (&self.test, found) {
+            (Test::Matches(pattern), Value::String(text)) => pattern.cost(text.len() as f64),
+            (Test::Matches(pattern), _) => pattern.cost(NUMBER_BYTES_MAX as f64),
+            (Test::Value(Operator::Contains, _), Value::String(text)) => PART * text.len() as f64,
+            (Test::Value(Operator::Contains, _), Value::Array(items)) => {
+                items.len() as f64 * COMPARE * self.weight
+            }
+            (Test::Severity(..) | Test::Exists(_) | Test::Value(Operator::Contains, _), _) => 0.0,
+            (Test::Value(..), _) => COMPARE * self.weight,
+        };
+        ASK + asked
     }
 }
 
@@ -304,7 +344,8 @@ impl Amount {
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
         };
         // Rust reads `inf` and `nan` as numbers too; nobody sends them as amounts.
-        let is_plain = text.bytes().any(|byte| byte.is_ascii_digit())
+        let is_plain = text.len() <= NUMBER_BYTES_MAX
+            && text.bytes().any(|byte| byte.is_ascii_digit())
             && !text
                 .bytes()
                 .any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E'));
@@ -370,7 +411,8 @@ mod tests {
             operator: Operator::parse(operator).unwrap(),
             value,
         };
-        Check::compile(&condition).unwrap().holds(&event)
+        let check = Check::compile(&condition).unwrap();
+        check.holds(&Scene::of(&event)).unwrap()
     }
 
     #[test]
@@ -488,26 +530,59 @@ mod tests {
         assert!(!holds("name", "in", json!(["ada"])));
     }
 
+    fn facts(payload: &Value) -> EventFacts<'_> {
+        EventFacts {
+            event_id: "e-1",
+            producer: "",
+            created_at: DateTime::UNIX_EPOCH,
+            kind: "a",
+            severity: None,
+            payload,
+        }
+    }
+
+    fn check(operator: Operator, value: Value) -> Check {
+        let field = "x".to_owned();
+        Check::compile(&Condition {
+            field,
+            operator,
+            value,
+        })
+        .unwrap()
+    }
+
     #[test]
-    fn a_text_that_is_too_long_for_a_pattern_does_not_match() {
+    fn a_text_that_is_too_long_for_a_pattern_is_not_looked_at() {
+        let check = check(Operator::Matches, json!("x"));
         let holds = |length: usize| {
-            let payload = json!({"text": "x".repeat(length)});
-            let event = EventFacts {
-                event_id: "e-1",
-                producer: "",
-                created_at: DateTime::UNIX_EPOCH,
-                kind: "a",
-                severity: None,
-                payload: &payload,
-            };
-            let condition = Condition {
-                field: "text".to_owned(),
-                operator: Operator::Matches,
-                value: json!("x"),
-            };
-            Check::compile(&condition).unwrap().holds(&event)
+            let payload = json!({"x": "x".repeat(length)});
+            check.holds(&Scene::of(&facts(&payload)))
         };
-        assert!(holds(MATCHED_BYTES_MAX));
-        assert!(!holds(MATCHED_BYTES_MAX + 1));
+        assert_eq!(holds(16 * 1024), Ok(true));
+        let too_long = "the text is too long for the pattern";
+        assert_eq!(holds(16 * 1024 + 1), Err(too_long.to_owned()));
+    }
+
+    #[test]
+    fn a_condition_costs_what_it_has_to_look_at() {
+        let cost = |operator, value, found: &Value| check(operator, value).cost(Some(found));
+        let text = json!("x".repeat(10_000));
+        let list = json!(vec![1; 1000]);
+        let numbers = json!((0..3000).collect::<Vec<_>>());
+        assert!(cost(Operator::Eq, json!(1), &text) < 100.0);
+        assert!(cost(Operator::Matches, json!("(a{1,9}){1,9}"), &text) > 1e6);
+        assert!(cost(Operator::Contains, json!("y"), &text) > 1e3);
+        assert!(cost(Operator::Contains, json!("y"), &list) > 1e4);
+        assert!(cost(Operator::In, numbers, &text) > 1e4);
+    }
+
+    #[test]
+    fn a_text_of_more_than_a_hundred_digits_is_no_number() {
+        let is_large = |digits: usize| {
+            let payload = json!({"x": "9".repeat(digits)});
+            check(Operator::Gt, json!(1)).holds(&Scene::of(&facts(&payload)))
+        };
+        assert_eq!(is_large(100), Ok(true));
+        assert_eq!(is_large(101), Ok(false));
     }
 }

@@ -59,7 +59,7 @@ impl NotificationSubmission {
             content: content(&mut fields),
             data: data(&mut fields, channels.as_deref().unwrap_or_default()),
             channels,
-            locale: fields.name("locale"),
+            locale: fields.locale("locale"),
             category: fields.name("category"),
             priority: fields
                 .word("priority", Priority::parse, "critical, high, normal, low")
@@ -278,6 +278,15 @@ mod tests {
             pointers(body(json!({"data": {"email": "a@b.c\nBcc: x@y.z"}}))),
             ["/data/email"]
         );
+    }
+
+    #[test]
+    fn a_locale_is_a_language_tag() {
+        for locale in ["zz-!", "", "en_US", "x"] {
+            let refused = pointers(body(json!({ "locale": locale })));
+            assert_eq!(refused, ["/locale"], "{locale}");
+        }
+        assert!(parse(body(json!({"locale": "pt-BR"}))).is_ok());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use domain::{DigestId, DigestKey, NotificationId, Severity, Telling, TenantId, TraceStep, UserId};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -423,7 +423,6 @@ fn steps(
     ids: &HashMap<&DigestKey, (DigestId, DateTime<Utc>)>,
 ) -> Vec<(Uuid, DateTime<Utc>, Vec<TraceStep>)> {
     let step = |join: &&DigestJoin| {
-        let reason = "it is told together with others of its key";
         let (digest_id, closes_at) = ids.get(&join.key).copied().unzip();
         let detail = json!({
             "digest_id": digest_id,
@@ -431,10 +430,15 @@ fn steps(
             "action": join.key.action,
             "closes_at": closes_at,
         });
-        let step = TraceStep::new(STEP, "joined", reason).with_detail(detail);
-        (join.subject_id, join.at, vec![step])
+        (join.subject_id, join.at, vec![joined(detail)])
     };
     wanted.joins.iter().map(step).collect()
+}
+
+/// The decision that something has joined a digest, in the words of a dry run, too.
+pub fn joined(detail: Value) -> TraceStep {
+    let reason = "it is told together with others of its key";
+    TraceStep::new(STEP, "joined", reason).with_detail(detail)
 }
 
 /// Marks digests as told. Each has one job that does this, so nobody else wants these rows.

@@ -35,6 +35,6 @@ mod fold;
 mod write;
 
 pub use apply::{Applied, Limits, StatusMove, apply, apply_within};
-pub use digests::DigestTurn;
 pub(crate) use digests::severity_of;
+pub use digests::{DigestTurn, joined};
 pub(crate) use fold::Trace;

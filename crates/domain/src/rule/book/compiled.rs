@@ -132,8 +132,13 @@ impl Compiled {
             }
         }
         for (index, check) in self.checks.iter().enumerate() {
-            if !check.holds(event) {
-                return Err(Miss::No(self.failing(index)));
+            match check.holds(scene) {
+                Ok(true) => {}
+                Ok(false) => return Err(Miss::No(self.failing(index))),
+                Err(detail) => {
+                    let place = format!("conditions/{index}");
+                    return Err(Miss::Failed(RuleError::new(place, detail)));
+                }
             }
         }
         let Some(when) = &rule.when else {

@@ -254,6 +254,52 @@ fn a_trace_names_twenty_rules_that_did_not_match_and_counts_the_rest() {
     assert_eq!(last.detail, json!({"looked_at": 50, "matched": 0}));
 }
 
+/// 120 rules hold the same broad pattern against a text of 2400 bytes, half of them in a condition:
+/// there is a budget for 48 of them.
+#[test]
+fn conditions_and_expressions_of_all_rules_share_the_budget_of_the_event() {
+    let pattern = "(a{1,20}){1,10}b|<i>";
+    let mut rules = vec![when("z", "event.data.n == 1")];
+    for n in 0..60 {
+        let condition = Condition {
+            field: "s".to_owned(),
+            operator: Operator::Matches,
+            value: json!(pattern),
+        };
+        rules.push(Rule {
+            conditions: vec![condition],
+            ..rule(&format!("a{n:02}"))
+        });
+        rules.push(when(
+            &format!("b{n:02}"),
+            &format!("event.data.s.matches('{pattern}')"),
+        ));
+    }
+    let book = RuleBook::compile(rules, None);
+    assert!(book.broken().next().is_none());
+    let payload = json!({"s": "a".repeat(2400), "n": 1});
+    let event = facts("a", &payload);
+    let scene = Scene::of(&event);
+    let looked_at = |matching: &Matching| {
+        let is_paid = |step: &&TraceStep| !step.reason.contains("the rules took too long");
+        matching.steps.iter().filter(is_paid).count()
+    };
+    let matching = book.matching(&scene, now());
+    assert!(looked_at(&matching) >= MISSES_NAMED_MAX);
+    // What costs next to nothing is still asked.
+    assert_eq!(names(&matching), ["z"]);
+
+    let again = book.matching(&scene, now());
+    let reason = &step(&again, "a00").reason;
+    assert_eq!(
+        reason,
+        "conditions/0: is not evaluated: the rules took too long for this event"
+    );
+    let text = json!({"s": "a".repeat(2400)});
+    let spent = book.matching(&Scene::of(&facts("a", &text)), now());
+    assert_eq!(step(&spent, "a19").decision, "not_matched");
+}
+
 #[test]
 fn what_has_not_changed_is_not_compiled_again() {
     let old = RuleBook::compile(vec![when("a", "true"), when("b", "true")], None);

@@ -3,7 +3,6 @@
 //! The parser recurses, and running out of stack ends the process. So its input is bounded before
 //! it is parsed, and it is parsed on a thread of its own.
 
-use std::collections::HashMap;
 use std::panic::catch_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock};
@@ -11,12 +10,11 @@ use std::thread;
 
 use cel::Program;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use regex::Regex;
 
 use super::cost::{self, Dimensions};
 use super::scene::ENVIRONMENT;
-use super::{Expression, SOURCE_BYTES_MAX, pattern_of};
-use crate::rule::pattern;
+use super::{Expression, Patterns, SOURCE_BYTES_MAX, pattern_of};
+use crate::rule::pattern::Pattern;
 
 /// Brackets of all kinds in a source, wherever they close: the parser recurses on those that are
 /// nested.
@@ -114,7 +112,7 @@ fn compile_here(source: String) -> Answer {
         )
     })?;
     let patterns = check_shape(&program)?;
-    cost::check(program.expression(), Dimensions::SMALL)?;
+    cost::check(program.expression(), Dimensions::SMALL, &patterns)?;
     Ok(Expression {
         names_payload: source.contains("payload"),
         source,
@@ -124,8 +122,8 @@ fn compile_here(source: String) -> Answer {
 }
 
 /// Bounds the tree, and compiles the patterns in it.
-fn check_shape(program: &Program) -> Result<HashMap<String, Regex>, String> {
-    let mut patterns = HashMap::new();
+fn check_shape(program: &Program) -> Result<Patterns, String> {
+    let mut patterns = Patterns::new();
     let mut nodes = 0;
     let mut waiting = vec![(program.expression(), 1)];
     while let Some((node, depth)) = waiting.pop() {
@@ -142,9 +140,10 @@ fn check_shape(program: &Program) -> Result<HashMap<String, Regex>, String> {
             let Some(source) = pattern_of(call) else {
                 return Err("must give `matches` its pattern as a text in quotes".to_owned());
             };
-            let compiled = pattern::compile(&source);
-            let regex = compiled.map_err(|detail| format!("the pattern of `matches` {detail}"))?;
-            patterns.insert(source, regex);
+            let compiled = Pattern::compile(&source);
+            let pattern =
+                compiled.map_err(|detail| format!("the pattern of `matches` {detail}"))?;
+            patterns.insert(source, pattern);
         }
         waiting.extend(children(node).map(|child| (child, depth + 1)));
     }

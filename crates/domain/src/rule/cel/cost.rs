@@ -6,15 +6,17 @@
 //! So `xs.map(a, a + a)`, repeated, is seen to double, and refused.
 //!
 //! A unit is about ten nanoseconds of a release build, rounded up. `postrider bench rules` grows an
-//! event until each of ten slow expressions is refused: none that was accepted took longer than
+//! event until each of twelve slow expressions is refused: none that was accepted took longer than
 //! 20 ms, on two cores shared with other builds, after the 0.11 s that an event of 1 MiB takes to be
 //! prepared, once.
+
+use std::cell::Cell;
 
 use cel::common::ast::operators;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use serde_json::Value;
 
-use crate::rule::condition::MATCHED_BYTES_MAX;
+use super::{Patterns, pattern_of};
 
 /// What one expression may cost.
 pub(super) const EXPRESSION_MAX: f64 = 5e6;
@@ -31,9 +33,8 @@ const CALL: f64 = 100.0;
 /// To begin one round of a macro.
 const ROUND: f64 = 60.0;
 
-/// To look for a pattern, for each part of the text: assumed on the safe side, at a microsecond per
-/// byte.
-const MATCH: f64 = 3000.0;
+/// To measure one value of the payload.
+const MEASURE: f64 = 2.0;
 
 /// Bytes of text that are worth as much as one value.
 const TEXT_BYTES: f64 = 32.0;
@@ -169,9 +170,28 @@ impl Bound<'_> {
     }
 }
 
+/// How many values there are in `value`, with their texts.
+pub(in crate::rule) fn weight_of(value: &Value) -> f64 {
+    Dimensions::of(value).weight
+}
+
+/// What is known of an expression and the event that it is evaluated over.
+struct Known<'k> {
+    patterns: &'k Patterns,
+    /// Where every part that is named is to be measured by itself.
+    payload: Option<&'k Value>,
+    /// What measuring has cost so far.
+    measured: Cell<f64>,
+}
+
 /// Refuses an expression that names what there is not, or costs too much for an event so large.
-pub(super) fn check(expression: &IdedExpr, event: Dimensions) -> Result<(), String> {
-    let cost = bound(expression, &mut vec![("event", event)], None)?.cost;
+pub(super) fn check(
+    expression: &IdedExpr,
+    event: Dimensions,
+    patterns: &Patterns,
+) -> Result<(), String> {
+    let known = Known::of(patterns, None);
+    let cost = bound(expression, &mut vec![("event", event)], &known)?.cost;
     if cost > EXPRESSION_MAX {
         return Err("could take too long, even for a small event".to_owned());
     }
@@ -179,15 +199,46 @@ pub(super) fn check(expression: &IdedExpr, event: Dimensions) -> Result<(), Stri
 }
 
 /// What an expression takes at most, with an event of these dimensions.
-pub(super) fn estimate(expression: &IdedExpr, event: Dimensions) -> f64 {
-    let found = bound(expression, &mut vec![("event", event)], None);
+pub(super) fn estimate(expression: &IdedExpr, event: Dimensions, patterns: &Patterns) -> f64 {
+    let known = Known::of(patterns, None);
+    let found = bound(expression, &mut vec![("event", event)], &known);
     found.map_or(f64::INFINITY, |bound| bound.cost)
 }
 
-/// The same, where every part of the payload that is named is measured by itself.
-pub(super) fn estimate_closely(expression: &IdedExpr, event: Dimensions, payload: &Value) -> f64 {
-    let found = bound(expression, &mut vec![("event", event)], Some(payload));
-    found.map_or(f64::INFINITY, |bound| bound.cost)
+/// The same, where every part of the payload that is named is measured by itself; and what it cost
+/// to measure them.
+pub(super) fn estimate_closely(
+    expression: &IdedExpr,
+    event: Dimensions,
+    patterns: &Patterns,
+    payload: &Value,
+) -> (f64, f64) {
+    let known = Known::of(patterns, Some(payload));
+    let found = bound(expression, &mut vec![("event", event)], &known);
+    let cost = found.map_or(f64::INFINITY, |bound| bound.cost);
+    (cost, known.measured.get())
+}
+
+impl<'k> Known<'k> {
+    fn of(patterns: &'k Patterns, payload: Option<&'k Value>) -> Self {
+        Self {
+            patterns,
+            payload,
+            measured: Cell::new(0.0),
+        }
+    }
+
+    /// Measures what a path such as `event.data.items` leads to.
+    fn measure(&self, path: &IdedExpr) -> Option<Dimensions> {
+        let payload = self.payload?;
+        if self.measured.get() > EXPRESSION_MAX {
+            return None;
+        }
+        let found = Dimensions::of(follow(path, payload)?);
+        self.measured
+            .set(self.measured.get() + MEASURE * found.weight);
+        Some(found)
+    }
 }
 
 type Scope<'e> = Vec<(&'e str, Dimensions)>;
@@ -195,7 +246,7 @@ type Scope<'e> = Vec<(&'e str, Dimensions)>;
 fn bound<'e>(
     node: &'e IdedExpr,
     scope: &mut Scope<'e>,
-    payload: Option<&Value>,
+    known: &Known<'_>,
 ) -> Result<Bound<'e>, String> {
     match &node.expr {
         Expr::Literal(literal) => Ok(Bound {
@@ -214,12 +265,12 @@ fn bound<'e>(
             ..Bound::small(NODE)
         }),
         Expr::Ident(name) => {
-            let variable = scope.iter().rev().find(|(known, _)| known == name);
-            if let Some(&(known, answer)) = variable {
+            let variable = scope.iter().rev().find(|(variable, _)| variable == name);
+            if let Some(&(variable, answer)) = variable {
                 return Ok(Bound {
                     cost: NODE,
                     answer,
-                    part_of: Some(known),
+                    part_of: Some(variable),
                 });
             }
             if TYPES.contains(&name.as_str()) {
@@ -228,8 +279,8 @@ fn bound<'e>(
             Err(format!("knows `event` and what macros name, not `{name}`"))
         }
         Expr::Select(select) => {
-            let operand = bound(&select.operand, scope, payload)?;
-            let measured = payload.and_then(|payload| measure(node, payload));
+            let operand = bound(&select.operand, scope, known)?;
+            let measured = known.measure(node);
             let copied = match operand.part_of {
                 Some(_) => 0.0,
                 None => COPY * operand.answer.weight,
@@ -250,7 +301,7 @@ fn bound<'e>(
                 ..Bound::small(NODE)
             };
             for element in &list.elements {
-                add(&mut sum, bound(element, scope, payload)?);
+                add(&mut sum, bound(element, scope, known)?);
             }
             sum.cost += COPY * sum.answer.weight;
             Ok(sum)
@@ -263,8 +314,8 @@ fn bound<'e>(
             for entry in &map.entries {
                 match &entry.expr {
                     EntryExpr::MapEntry(entry) => {
-                        add(&mut sum, bound(&entry.key, scope, payload)?);
-                        add(&mut sum, bound(&entry.value, scope, payload)?);
+                        add(&mut sum, bound(&entry.key, scope, known)?);
+                        add(&mut sum, bound(&entry.value, scope, known)?);
                     }
                     EntryExpr::StructField(_) => return Err(no_messages()),
                 }
@@ -272,8 +323,8 @@ fn bound<'e>(
             sum.cost += COPY * sum.answer.weight;
             Ok(sum)
         }
-        Expr::Call(call) => bound_call(call, scope, payload),
-        Expr::Comprehension(rounds) => bound_rounds(rounds, scope, payload),
+        Expr::Call(call) => bound_call(call, scope, known),
+        Expr::Comprehension(rounds) => bound_rounds(rounds, scope, known),
         Expr::Struct(_) | Expr::Unspecified => Err(no_messages()),
     }
 }
@@ -290,13 +341,13 @@ fn add(sum: &mut Bound<'_>, part: Bound<'_>) {
 fn bound_call<'e>(
     call: &'e CallExpr,
     scope: &mut Scope<'e>,
-    payload: Option<&Value>,
+    known: &Known<'_>,
 ) -> Result<Bound<'e>, String> {
     let mut cost = NODE;
     let mut weight = 0.0;
     let mut given = Vec::with_capacity(call.args.len() + 1);
     for argument in call.target.as_deref().into_iter().chain(&call.args) {
-        let argument = bound(argument, scope, payload)?;
+        let argument = bound(argument, scope, known)?;
         cost += argument.cost;
         weight += argument.answer.weight;
         given.push(argument);
@@ -337,8 +388,11 @@ fn bound_call<'e>(
             ..Bound::small(cost + COPY * weight)
         },
         ("matches", [text, _]) => {
-            let longest = 1.0 + MATCHED_BYTES_MAX as f64 / TEXT_BYTES;
-            Bound::small(cost + CALL + MATCH * text.answer.weight.min(longest))
+            let pattern = pattern_of(call).and_then(|source| known.patterns.get(&source));
+            let searched = pattern.map_or(f64::INFINITY, |pattern| {
+                pattern.cost(text.answer.weight * TEXT_BYTES)
+            });
+            Bound::small(cost + CALL + searched)
         }
         ("string" | "dyn", [text]) => Bound {
             answer: text.answer,
@@ -354,10 +408,10 @@ fn bound_call<'e>(
 fn bound_rounds<'e>(
     rounds: &'e ComprehensionExpr,
     scope: &mut Scope<'e>,
-    payload: Option<&Value>,
+    known: &Known<'_>,
 ) -> Result<Bound<'e>, String> {
-    let range = bound(&rounds.iter_range, scope, payload)?;
-    let init = bound(&rounds.accu_init, scope, payload)?;
+    let range = bound(&rounds.iter_range, scope, known)?;
+    let init = bound(&rounds.accu_init, scope, known)?;
     let outer = scope.len();
     scope.push((
         &rounds.accu_var,
@@ -367,9 +421,9 @@ fn bound_rounds<'e>(
         },
     ));
     scope.push((&rounds.iter_var, range.answer));
-    let condition = bound(&rounds.loop_cond, scope, payload)?;
-    let step = bound(&rounds.loop_step, scope, payload)?;
-    let result = bound(&rounds.result, scope, payload)?;
+    let condition = bound(&rounds.loop_cond, scope, known)?;
+    let step = bound(&rounds.loop_step, scope, known)?;
+    let result = bound(&rounds.result, scope, known)?;
     scope.truncate(outer);
 
     let count = range.answer.items;
@@ -428,11 +482,7 @@ fn is_part(expression: &IdedExpr, item: &str) -> bool {
     }
 }
 
-/// Measures what a path such as `event.data.items` leads to.
-fn measure(path: &IdedExpr, payload: &Value) -> Option<Dimensions> {
-    follow(path, payload).map(Dimensions::of)
-}
-
+/// What a path such as `event.data.items` leads to.
 fn follow<'v>(path: &IdedExpr, payload: &'v Value) -> Option<&'v Value> {
     let Expr::Select(select) = &path.expr else {
         return None;

@@ -21,13 +21,17 @@ use std::sync::Arc;
 use cel::Program;
 use cel::common::ast::operators;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
-use regex::Regex;
 
+use super::pattern::Pattern;
 pub(super) use compiler::compile;
+pub(super) use cost::weight_of;
 pub use scene::Scene;
 
 /// Longest source, in bytes.
 pub(super) const SOURCE_BYTES_MAX: usize = 4096;
+
+/// Patterns by their source.
+type Patterns = HashMap<String, Pattern>;
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ pub(super) struct Expression {
     source: String,
     program: Program,
     /// What its `matches` name; they are literals, so they are compiled once.
-    patterns: Arc<HashMap<String, Regex>>,
+    patterns: Arc<Patterns>,
     /// Whether it may ask for `event.payload`.
     names_payload: bool,
 }

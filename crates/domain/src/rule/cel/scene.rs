@@ -6,17 +6,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use cel::{Context, Env, ExecutionError, FunctionContext};
-use regex::Regex;
 use serde_json::{Number, Value};
 
-use super::Expression;
 use super::cost::{self, Dimensions, EXPRESSION_MAX};
-use crate::rule::condition::MATCHED_BYTES_MAX;
+use super::{Expression, Patterns};
+use crate::rule::pattern::TEXT_TOO_LONG;
 use crate::{EventFacts, Severity};
 
-/// What all expressions over one event may cost together: about a second at worst, and thousands
-/// of usual ones.
+/// What all conditions and expressions over one event may cost together: about a second at worst,
+/// and thousands of usual ones.
 const EVENT_MAX: f64 = 1e8;
+
+/// What an expression may cost by the size of the whole event, before it is asked how large the
+/// parts are that it names.
+const ROUGHLY_MAX: f64 = EXPRESSION_MAX / 50.0;
 
 /// The functions there are. Optional values are left out; `has` does what they would.
 pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> =
@@ -38,11 +41,11 @@ pub struct Scene<'a> {
 struct Prepared {
     context: Context<'static, 'static>,
     dimensions: Dimensions,
-    patterns: Patterns,
+    patterns: CurrentPatterns,
 }
 
 /// The patterns of the expression that is being evaluated.
-type Patterns = Arc<Mutex<Arc<HashMap<String, Regex>>>>;
+type CurrentPatterns = Arc<Mutex<Arc<Patterns>>>;
 
 impl<'a> Scene<'a> {
     pub fn of(event: &EventFacts<'a>) -> Self {
@@ -59,7 +62,7 @@ impl<'a> Scene<'a> {
         let names_payload = expression.names_payload;
         let prepared = &self.prepared[usize::from(names_payload)];
         let prepared = prepared.get_or_init(|| prepare(&self.event, names_payload));
-        self.pay(expression, prepared.dimensions)?;
+        self.pay_for(expression, prepared.dimensions)?;
         let patterns = Arc::clone(&expression.patterns);
         *prepared
             .patterns
@@ -74,15 +77,23 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn pay(&self, expression: &Expression, dimensions: Dimensions) -> Result<(), String> {
-        let tree = expression.program.expression();
-        let mut cost = cost::estimate(tree, dimensions);
-        if cost > EXPRESSION_MAX {
-            cost = cost::estimate_closely(tree, dimensions, self.event.payload);
+    fn pay_for(&self, expression: &Expression, dimensions: Dimensions) -> Result<(), String> {
+        let (tree, patterns) = (expression.program.expression(), &expression.patterns);
+        let mut cost = cost::estimate(tree, dimensions, patterns);
+        if cost > ROUGHLY_MAX {
+            let payload = self.event.payload;
+            let (closely, measured) = cost::estimate_closely(tree, dimensions, patterns, payload);
+            self.pay(measured)?;
+            cost = closely;
         }
         if cost > EXPRESSION_MAX {
             return Err("could take too long for an event so large".to_owned());
         }
+        self.pay(cost)
+    }
+
+    /// Takes from the event's budget what something may cost, before it is done.
+    pub(in crate::rule) fn pay(&self, cost: f64) -> Result<(), String> {
         let left = self.budget.get() - cost;
         if left < 0.0 {
             return Err("is not evaluated: the rules took too long for this event".to_owned());
@@ -109,7 +120,7 @@ fn prepare(event: &EventFacts<'_>, names_payload: bool) -> Prepared {
         .into_iter()
         .map(Dimensions::of_text)
         .fold(Dimensions::of(event.payload), Dimensions::and);
-    let patterns = Patterns::default();
+    let patterns = CurrentPatterns::default();
     let known = Arc::clone(&patterns);
     let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
     context.add_variable_from_value("event", fields);
@@ -117,9 +128,11 @@ fn prepare(event: &EventFacts<'_>, names_payload: bool) -> Prepared {
                         text: cel::extractors::This<Arc<String>>,
                         pattern: Arc<String>| {
         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(pattern.as_str()) {
-            Some(regex) if text.0.len() <= MATCHED_BYTES_MAX => Ok(regex.is_match(&text.0)),
-            _ => Err(cx.error("the text is too long")),
+        let found = known.get(pattern.as_str()).map(|it| it.is_in(&text.0));
+        match found {
+            Some(Ok(is_in)) => Ok(is_in),
+            Some(Err(detail)) => Err(cx.error(detail)),
+            None => Err(cx.error("the pattern is not known")),
         }
     };
     // The standard functions have no `matches`, for theirs compiles its pattern at every call.
@@ -178,6 +191,7 @@ fn explain(error: &ExecutionError, source: &str) -> String {
         }
         ExecutionError::Overflow(..) => "a number is too large",
         ExecutionError::IndexOutOfBounds(_) => "a list is too short",
+        ExecutionError::FunctionError { message, .. } if message == TEXT_TOO_LONG => TEXT_TOO_LONG,
         ExecutionError::FunctionError { function, .. } => {
             return format!("`{function}` could not take what it was given");
         }

@@ -52,7 +52,8 @@ fn an_expression_sees_all_of_the_event() {
 
 #[test]
 fn an_error_names_the_field_and_never_the_content() {
-    let payload = json!({"name": "secret", "zero": 0, "keys": {"secret": 1}});
+    let long = "secret".repeat(3000);
+    let payload = json!({"name": "secret", "zero": 0, "keys": {"secret": 1}, "long": long});
     for (source, expected) in [
         ("event.data.amount > 1", "the event has no `amount`"),
         (
@@ -65,6 +66,10 @@ fn an_error_names_the_field_and_never_the_content() {
         ),
         ("event.data.name + 1 == ''", "two values do not go together"),
         ("1 / event.data.zero == 1", "it divides by zero"),
+        (
+            "event.data.long.matches('x')",
+            "the text is too long for the pattern",
+        ),
         (
             "int(event.data.name) == 1",
             "`int` could not take what it was given",
@@ -113,6 +118,10 @@ fn what_cannot_be_evaluated_is_refused_when_it_is_compiled() {
         ),
         (
             "event.data.x.matches(r'\\w{900}')",
+            "the pattern of `matches` is too large",
+        ),
+        (
+            "event.data.x.matches('(a{1,100}){1,10}b|<i>')",
             "the pattern of `matches` is too large",
         ),
         ("Message{a: 1}", "must not make messages"),
@@ -199,6 +208,48 @@ fn a_large_event_does_not_stop_an_expression_that_looks_at_little_of_it() {
     let payload = json!({"xs": ["a", "b"], "rest": large});
     let source = "event.data.xs.exists(x, x == 'b')";
     assert_eq!(answer(source, &payload), Ok(true.into()));
+}
+
+/// What is paid is bytes times places. An event has 100 million units, of ten nanoseconds, and a
+/// place costs two at each byte.
+#[test]
+fn searches_share_the_budget_of_their_event_by_bytes_and_places() {
+    let searches = |pattern: &str, text_bytes: usize| {
+        let payload = json!({"s": "a".repeat(text_bytes), "n": 1});
+        let event = facts(&payload);
+        let scene = Scene::of(&event);
+        let expression = compile(&format!("event.data.s.matches('{pattern}')")).unwrap();
+        let evaluated = std::iter::repeat_with(|| scene.evaluate(&expression));
+        evaluated.take(10_000).take_while(Result::is_ok).count()
+    };
+    // Of breadth 426: 2400 × 426 × 2 = 2 million.
+    assert_eq!(searches("(a{1,20}){1,10}b|<i>", 2400), 48);
+    // Of breadth 7 and 11.
+    assert!(searches("^order[.]", 2400) > 2000);
+    assert!(searches("[a-z0-9]+@[a-z0-9]+[.][a-z]{2,}", 10_000) > 400);
+}
+
+#[test]
+fn a_pattern_in_a_macro_is_paid_for_every_round() {
+    let source = "event.data.xs.exists(x, x.matches('^(sku|part)-[0-9]+$'))";
+    let of = |count: usize| answer(source, &json!({"xs": vec!["a".repeat(100); count]}));
+    assert_eq!(of(10), Ok(false.into()));
+    assert_eq!(
+        of(1000).unwrap_err(),
+        "could take too long for an event so large"
+    );
+}
+
+#[test]
+fn to_measure_an_event_is_paid_for_as_well() {
+    let large = json!({"xs": vec![1; 200_000], "n": 1});
+    let event = facts(&large);
+    let scene = Scene::of(&event);
+    // Each measures 200 000 values, and finds that it may not run.
+    let expression = compile("event.data.xs.map(x, x + 1).exists(x, x == 0)").unwrap();
+    let evaluated = std::iter::repeat_with(|| scene.evaluate(&expression).unwrap_err());
+    let too_large = |error: &String| error == "could take too long for an event so large";
+    assert!(evaluated.take(10_000).take_while(too_large).count() < 500);
 }
 
 #[test]

@@ -7,6 +7,8 @@
 mod action;
 mod recipients;
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod tests;
 
 use chrono::DateTime;
@@ -17,7 +19,7 @@ use super::condition::Check;
 use super::{Condition, Every, Operator, Rule, Schedule, cel, span};
 use crate::submission::fields::Fields;
 use crate::submission::json::check;
-use crate::{FieldError, RuleId};
+use crate::{FieldError, RuleId, template_key};
 
 use action::ACTION_KEYS;
 
@@ -32,6 +34,9 @@ const TYPES_MAX: usize = 200;
 
 /// Characters in a description.
 const DESCRIPTION_CHARS_MAX: usize = 2000;
+
+/// The last part of the dry run's path, `/v1/rules/test`; a rule of that name could not be asked for.
+const DRY_RUN: &str = "test";
 
 /// Bytes of JSON in the value of a condition, and in the variables of an action.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
@@ -97,7 +102,7 @@ fn read(body: Value, trust: Trust) -> Result<RuleSubmission, Vec<FieldError>> {
         valid_from: fields.time("valid_from"),
         valid_until: fields.time("valid_until"),
         event_types: types(&mut fields, "event_type", "event_types"),
-        domains: types(&mut fields, "domain", "domains"),
+        domains: domains(&mut fields, trust),
         conditions: conditions(&mut fields, trust),
         when: when(&mut fields, trust),
         schedule: schedule(&mut fields, trust),
@@ -106,6 +111,12 @@ fn read(body: Value, trust: Trust) -> Result<RuleSubmission, Vec<FieldError>> {
     // A path names a rule by either.
     if Uuid::parse_str(&rule.name).is_ok() {
         fields.refuse("name", "must not look like an id");
+    }
+    if rule.name == DRY_RUN && trust == Trust::Submitted {
+        fields.refuse(
+            "name",
+            "must not be `test`: `/v1/rules/test` is the dry run",
+        );
     }
     let description = rule.description.as_deref().unwrap_or_default();
     if description.chars().count() > DESCRIPTION_CHARS_MAX {
@@ -146,8 +157,13 @@ fn refuse_events(rule: &Rule, fields: &mut Fields) {
     }
 }
 
-/// Takes one of two names of a field; refuses both at once.
+/// Takes one of two names of a field; refuses both at once. A null is not given.
 fn either<'n>(fields: &mut Fields, name: &'n str, alias: &'n str) -> &'n str {
+    for one in [name, alias] {
+        if !fields.has(one) {
+            fields.take(one);
+        }
+    }
     match (fields.has(name), fields.has(alias)) {
         (true, true) => {
             fields.refuse(
@@ -166,13 +182,45 @@ fn types(fields: &mut Fields, single: &str, several: &str) -> Vec<String> {
     let name = either(fields, several, single);
     let types = match fields.get(name) {
         Some(Value::String(_)) => fields.name(name).into_iter().collect(),
-        _ => fields.names(name, TYPES_MAX).unwrap_or_default(),
+        Some(Value::Array(_)) | None => fields.names(name, TYPES_MAX).unwrap_or_default(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => {
+            fields.take(name);
+            fields.refuse(name, "must be a string, or an array of strings");
+            Vec::new()
+        }
     };
     if types.iter().any(|known| known.contains('*')) {
         let detail = "has no wildcards; use `domains`, or `when` with startsWith";
         fields.refuse(name, detail);
     }
     types
+}
+
+/// What stands before the first dot of a type has none itself, so a domain with one never matches.
+fn domains(fields: &mut Fields, trust: Trust) -> Vec<String> {
+    if trust == Trust::Submitted {
+        for name in ["domains", "domain"] {
+            let bad: Vec<_> = match fields.get(name) {
+                Some(Value::Array(items)) => {
+                    let items = items.iter().enumerate().filter(|(_, item)| has_dot(item));
+                    items.map(|(index, _)| format!("{name}/{index}")).collect()
+                }
+                Some(item) if has_dot(item) => vec![name.to_owned()],
+                _ => Vec::new(),
+            };
+            for place in bad {
+                let detail =
+                    "must have no `.` and no `_`: a domain is what stands before the first";
+                fields.refuse(&place, detail);
+            }
+        }
+    }
+    types(fields, "domain", "domains")
+}
+
+fn has_dot(domain: &Value) -> bool {
+    let key = domain.as_str().map(template_key);
+    key.is_some_and(|key| key.contains('.'))
 }
 
 /// Checks an expression; a stored one is taken as it is.
@@ -274,12 +322,18 @@ fn schedule(fields: &mut Fields, trust: Trust) -> Option<Schedule> {
             let mut child = fields.child_of("schedule", value)?;
             let inner_zone = child.timezone("timezone");
             let name = either(&mut child, "every", "interval");
-            let every = match (child.has("cron"), child.take(name)) {
-                (false, Some(interval)) => span::read(&interval)
+            let interval = child.take(name);
+            if interval.is_some() && child.has("cron") {
+                child.take("cron");
+                child.refuse(name, "cannot be given beside `cron`; give one of them");
+                fields.absorb(child);
+                return None;
+            }
+            let every = match interval {
+                Some(interval) => span::read(&interval)
                     .or_else(|| interval.as_str().and_then(interval_of))
                     .map(Every::Interval),
-                (true, None) => child.text("cron").map(Every::Cron),
-                _ => None,
+                None => child.text("cron").map(Every::Cron),
             };
             fields.absorb(child);
             (every, inner_zone)

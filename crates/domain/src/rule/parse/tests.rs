@@ -509,9 +509,10 @@ fn condition() -> impl Strategy<Value = Condition> {
 
 fn rule() -> impl Strategy<Value = Rule> {
     let names = || proptest::collection::btree_set(name(), 0..3);
+    let domain = name().prop_map(|name| name.replace(['.', '_'], "-"));
     let heard = (
         names(),
-        names(),
+        proptest::collection::btree_set(domain, 0..3),
         proptest::collection::vec(condition(), 0..4),
         proptest::option::of(expression()),
     );

@@ -52,7 +52,7 @@ pub async fn list_recipients(
               and preferences.user_id = wanted.user_id
             limit 1
         ) as said on true
-        left join lateral (
+        cross join lateral (
             select jsonb_agg(
                 jsonb_build_object(
                     'category', category, 'channel', channel, 'granted', granted
@@ -62,7 +62,7 @@ pub async fn list_recipients(
             from consents
             where consents.tenant_id = wanted.tenant_id and consents.user_id = wanted.user_id
               and consents.category = any($3::text[]) and consents.superseded_at is null
-        ) as agreed on cardinality($3::text[]) > 0
+        ) as agreed
         where known.user_id is not null or said.user_id is not null or cardinality($3) > 0
         "#,
         &tenants as &[&str],

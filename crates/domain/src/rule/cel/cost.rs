@@ -7,7 +7,7 @@
 //!
 //! A unit is about ten nanoseconds of a release build, rounded up. `postrider bench rules` grows an
 //! event until each of twelve slow expressions is refused: none that was accepted took longer than
-//! 20 ms, on two cores shared with other builds, after the 0.11 s that an event of 1 MiB takes to be
+//! 34 ms, on two cores at three quarters of their speed, after the 0.11 s that an event of 1 MiB takes to be
 //! prepared, once.
 
 use std::cell::Cell;

@@ -85,7 +85,10 @@ impl<'a> ActionFacts<'a> {
         let of_action = action.and_then(|action| action.template.as_deref());
         let variants = action.map_or(&[][..], |action| &action.variants[..]);
         let of_variants = variants.iter().filter_map(|it| it.template.as_deref());
-        let mut names = of_variants.chain([of_action.unwrap_or(self.event.kind)]);
+        let of_digest = action.and_then(|action| action.batch.as_ref());
+        let mut names = of_variants
+            .chain([of_action.unwrap_or(self.event.kind)])
+            .chain(of_digest.map(|_| DIGEST_TEMPLATE));
         names.any(|name| {
             let known = self.templates.find(name);
             let category = known.and_then(|known| known.category.as_deref());

@@ -444,3 +444,74 @@ fn what_passes_quiet_hours_says_so_while_it_is_quiet() {
     assert_eq!(passes(false, normal, None, email, 1), None);
     assert_eq!(passes(true, normal, None, Channel::Sms, 1), None);
 }
+
+#[test]
+fn consent_is_looked_up_wherever_any_word_of_an_action_may_lead_to_it() {
+    let needs = |action: crate::Action, kind: &str| {
+        let body = json!({"name": "r", "recipients": ["ada"]});
+        let rule = crate::RuleSubmission::parse(body).unwrap();
+        let rule = crate::Rule {
+            actions: vec![action],
+            ..rule.into_rule(RuleId::from(uuid::Uuid::nil()), 1)
+        };
+        let news = Some("marketing");
+        let templates = [("news", news), ("digest", news), ("order.filled", None)];
+        let payload = json!({});
+        let facts = ActionFacts {
+            event: event(kind, &payload),
+            origin: Origin::Rule(&rule, 0),
+            templates: &TemplateNames::new(templates),
+        };
+        facts.may_need(&crate::ConsentCategories::default())
+    };
+    let plain = crate::Action::default;
+    let told_in = |name: &str| Some(name.to_owned());
+
+    assert!(!needs(plain(), "order.filled"));
+    assert!(needs(plain(), "news"));
+    let template = told_in("news");
+    assert!(needs(
+        crate::Action {
+            template,
+            ..plain()
+        },
+        "order.filled"
+    ));
+    let variant = crate::Variant {
+        name: "b".into(),
+        weight: 1,
+        template: told_in("news"),
+        channels: None,
+    };
+    let variants = vec![variant];
+    assert!(needs(
+        crate::Action {
+            variants,
+            ..plain()
+        },
+        "order.filled"
+    ));
+    let batch = Some(crate::Batch {
+        window: std::time::Duration::from_mins(5),
+        size: None,
+        key: None,
+    });
+    assert!(needs(crate::Action { batch, ..plain() }, "trade"));
+    // The category that an action names stands before those of templates.
+    let category = told_in("trading");
+    assert!(!needs(
+        crate::Action {
+            category,
+            ..plain()
+        },
+        "news"
+    ));
+    let category = told_in("marketing");
+    assert!(needs(
+        crate::Action {
+            category,
+            ..plain()
+        },
+        "trade"
+    ));
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::Registry;
 use queue::{Bell, Clock};
 use store::Store;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use workers::Catalog;
 
 use crate::api::auth::ApiKeys;
@@ -14,8 +14,9 @@ use crate::api::key_use::KeyUse;
 use crate::api::token::Tokens;
 use crate::config::Config;
 use crate::edge::Edge;
-use crate::health::Examiner;
+use crate::health::{Examiner, Hearing};
 use crate::intake::Intake;
+use crate::live::desk::Desk;
 use crate::live::feed;
 use crate::live::hub::{Hub, Limits};
 use crate::metrics::Metrics;
@@ -39,6 +40,7 @@ pub struct Parts {
     pub(crate) bell: Bell,
     pub(crate) catalog: Catalog,
     pub(crate) hub: Hub,
+    pub(crate) desk: Desk,
     pub(crate) keys: ApiKeys,
     pub(crate) key_use: KeyUse,
     pub(crate) tokens: Tokens,
@@ -57,7 +59,7 @@ pub struct Surroundings {
     /// Feeds that have changed.
     pub inbox_changed: broadcast::Receiver<Arc<str>>,
     /// Whether this process hears of what others ring.
-    pub listening: watch::Receiver<bool>,
+    pub hearing: Hearing,
     /// Rules, templates and limits as this process knows them.
     pub catalog: Catalog,
     pub lifetime: Lifetime,
@@ -73,7 +75,7 @@ impl App {
             registry,
             bell,
             inbox_changed,
-            listening,
+            hearing,
             catalog,
             lifetime,
         } = surroundings;
@@ -98,13 +100,14 @@ impl App {
             config.live.poll_interval,
             lifetime.closing.clone(),
         ));
+        let desk = Desk::open(&store, &clock, &lifetime);
         let tokens = Tokens::start(&config.auth, &lifetime);
         let edge = Edge::new(&config);
         let examiner = Examiner::new(
             &config,
             store.clone(),
             clock.clone(),
-            listening,
+            hearing,
             lifetime.clone(),
         );
         let app = Self(Arc::new(Parts {
@@ -118,6 +121,7 @@ impl App {
             bell,
             catalog,
             hub,
+            desk,
             keys: ApiKeys::default(),
             key_use: KeyUse::default(),
             tokens,

@@ -4,7 +4,7 @@ mod admin_view;
 mod arrival;
 pub mod auth;
 mod batch;
-mod body;
+pub(crate) mod body;
 mod cancel;
 mod cloud_events;
 mod compat_a;
@@ -104,7 +104,10 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(stats::routes())
         .merge(compat_a::routes())
         .merge(health::routes())
-        .routes(routes!(live::upgrade));
+        .routes(routes!(live::upgrade))
+        .merge(live::ticket::routes())
+        .merge(live::stream::routes())
+        .merge(live::poll::routes());
     let document = openapi::document(&mut routes);
     (routes.into(), document)
 }

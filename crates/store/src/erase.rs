@@ -390,6 +390,8 @@ pub async fn forget(
             delete from consents where tenant_id = $1 and user_id = $2 returning 1
         ), answers as (
             delete from idempotency_keys where tenant_id = $1 and user_id = $2 returning 1
+        ), tickets as (
+            delete from live_tickets where tenant_id = $1 and user_id = $2
         ), people as (
             delete from users where tenant_id = $1 and user_id = $2 returning 1
         )

@@ -111,33 +111,25 @@ impl Metrics {
             None
         };
         let metrics = Self {
-            websocket_connections: add(
+            websocket_connections: gauge(
                 registry,
-                IntGauge::new(
-                    "notification_websocket_connections",
-                    "Sockets open in this process.",
-                ),
+                "notification_websocket_connections",
+                "Sockets open in this process.",
             )?,
-            live_streams: add(
+            live_streams: gauge(
                 registry,
-                IntGauge::new(
-                    "postrider_live_streams",
-                    "Streams (SSE) and polls that follow a feed in this process.",
-                ),
+                "postrider_live_streams",
+                "Streams (SSE) and polls that follow a feed in this process.",
             )?,
-            websocket_messages_sent: add(
+            websocket_messages_sent: counter(
                 registry,
-                IntCounter::new(
-                    "notification_websocket_messages_sent_total",
-                    "Notifications written to sockets.",
-                ),
+                "notification_websocket_messages_sent_total",
+                "Notifications written to sockets.",
             )?,
-            websocket_errors: add(
+            websocket_errors: counter(
                 registry,
-                IntCounter::new(
-                    "notification_websocket_errors_total",
-                    "Sockets that we had to close: bad credential, too slow, too big.",
-                ),
+                "notification_websocket_errors_total",
+                "Sockets that we had to close: bad credential, too slow, too big.",
             )?,
             intake_rows: add(
                 registry,
@@ -163,12 +155,10 @@ impl Metrics {
                     .buckets(SECONDS_BUCKETS.to_vec()),
                 ),
             )?,
-            http_connections: add(
+            http_connections: gauge(
                 registry,
-                IntGauge::new(
-                    "postrider_http_connections",
-                    "Connections open in this process, sockets among them.",
-                ),
+                "postrider_http_connections",
+                "Connections open in this process, sockets among them.",
             )?,
             http_requests: add(
                 registry,
@@ -271,12 +261,10 @@ impl Metrics {
 impl LegacyNames {
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            connections: add(
+            connections: gauge(
                 registry,
-                IntGauge::new(
-                    "notification_websocket_connections_total",
-                    "The same as notification_websocket_connections.",
-                ),
+                "notification_websocket_connections_total",
+                "The same as notification_websocket_connections.",
             )?,
             queue_depth: add(registry, queue_depth("queue_depth"))?,
         })
@@ -288,6 +276,14 @@ fn queue_depth(name: &str) -> prometheus::Result<IntGaugeVec> {
         Opts::new(name, "Open jobs of a queue, due or not."),
         &["queue"],
     )
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    add(registry, IntGauge::new(name, help))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    add(registry, IntCounter::new(name, help))
 }
 
 fn add<C: Collector + Clone + 'static>(

@@ -47,7 +47,7 @@ impl Process {
         let store = connect(&config, CONNECT_TIMEOUT).await?;
         let templates = Templates::builtin().context("could not read the built-in templates")?;
         let nats = match &config.nats.url {
-            Some(servers) => Some(Nats::connect(servers).await?),
+            Some(servers) => Some(Box::pin(Nats::connect(servers)).await?),
             None => None,
         };
         let consent = ConsentCategories::new(config.consent.categories.iter().cloned());

@@ -1,4 +1,4 @@
-//! `GET /v1/stream`: the feed as server-sent events, where WebSockets do not get through.
+//! `GET /v1/stream`: the feed as server-sent events, where sockets do not get through.
 
 use std::convert::Infallible;
 use std::time::Duration;

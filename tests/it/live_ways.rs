@@ -35,7 +35,7 @@ impl Events {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let block = block.to_owned();
-                self.text = rest.to_owned();
+                self.text = rest.into();
                 return Some(block);
             }
             let chunk = tokio::time::timeout(SOON, self.answer.chunk()).await;
@@ -154,7 +154,9 @@ async fn what_is_stored_of_a_ticket_opens_nothing() {
         .await
         .unwrap();
 
-    let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = stored.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| char::from_digit(digit.into(), 16).unwrap());
+    let hex: String = digits.collect();
     assert_ne!(hex, ticket);
     let mut forged = Socket::open_bare(&front, &format!("ticket={hex}"))
         .await

@@ -119,11 +119,13 @@ fn frame_in(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
     };
     let (length, start) = match (second & 0x7f, rest) {
         (126, [high, low, ..]) => (usize::from(u16::from_be_bytes([*high, *low])), 4),
-        (127, [a, b, c, d, e, f, g, h, ..]) => {
-            let length = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
-            (usize::try_from(length)?, 10)
+        (127, _) => {
+            let Some(eight) = rest.first_chunk() else {
+                return Ok(None);
+            };
+            (usize::try_from(u64::from_be_bytes(*eight))?, 10)
         }
-        (126 | 127, _) => return Ok(None),
+        (126, _) => return Ok(None),
         (short, _) => (usize::from(short), 2),
     };
     ensure!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes");

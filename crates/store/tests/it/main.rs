@@ -14,6 +14,7 @@ mod digests_kept;
 mod digests_moved;
 mod erase;
 mod events;
+mod following;
 mod history;
 mod inbox;
 mod kit;

@@ -8,6 +8,7 @@
 //! | [`replay`] | dead letters are replayed once, whoever of those that run the replay dies |
 //! | [`schedule`] | a rule fires once for each of its times, whoever of those that may fire it dies |
 //! | [`gap`] | two hundred clients on three nodes hear every number once and in order |
+//! | [`sockets`] | ten thousand sockets come and go, and nothing is left of them |
 //! | [`leak`] | what is logged meanwhile tells nothing about anybody |
 //!
 //! The others are tools: [`cluster`] is a Postgres that may be stopped, [`nats`] a nats-server,
@@ -24,6 +25,7 @@ pub(crate) mod load;
 mod nats;
 mod replay;
 mod schedule;
+mod sockets;
 mod storm;
 mod takeover;
 mod valve;

@@ -190,6 +190,7 @@ svg { display: block; width: 1.25rem; height: 1.25rem; flex: none; }
 }
 .toast .main { padding: 0.75rem 0.25rem 0.75rem 1rem; }
 [dir="rtl"] .toast .main { padding: 0.75rem 1rem 0.75rem 0.25rem; }
+.toast .title { font-weight: 600; }
 .toast .message { -webkit-line-clamp: 3; }
 .toast.urgent { border-inline-start: 4px solid var(--_urgent); }
 .toast .tool { margin: 0.5rem; inline-size: 2rem; block-size: 2rem; flex: none; }

@@ -172,6 +172,9 @@ async fn preferences_are_saved_as_they_are_changed() {
     assert_eq!(wanted["quiet_hours"]["start"], "21:30");
     assert_eq!(wanted["timezone"], "Europe/Berlin");
 
+    visit.look("$('.prefs').scrollTop = 1e9").await;
+    visit.browser.shoot("preferences-end").await;
+
     // They are there again, and so is the list.
     browser.client().refresh().await.unwrap();
     visit.is_live().await;

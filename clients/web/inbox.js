@@ -29,12 +29,10 @@ const HOME = new URL("..", import.meta.url).href;
 export class PostriderInbox extends HTMLElement {
   static observedAttributes = ["locale", "server", "token", "toasts"];
 
-  /** Where the page's service worker is, `{ worker, scope }`, if it is not Postrider's own. */
-  push = undefined;
-
   #client = null;
   #ownsClient = true;
   #getToken = null;
+  #push = undefined;
   #texts = {};
   #speaker;
   #feed = null;
@@ -81,7 +79,7 @@ export class PostriderInbox extends HTMLElement {
   attributeChangedCallback(name, before, after) {
     if (before === after || !this.isConnected) return;
     if (name === "locale") this.#speak();
-    if (name === "server") this.#leave();
+    if (name === "server" && this.#ownsClient) this.#leave();
     if (name === "token" && this.#ownsClient && this.#client) this.#client.token = after;
     this.#begin();
   }
@@ -122,6 +120,14 @@ export class PostriderInbox extends HTMLElement {
     this.#client = client;
     this.#ownsClient = !client;
     this.#begin();
+  }
+
+  /** Where the page's service worker is, `{ worker, scope }`, if it is not Postrider's own. */
+  get push() {
+    return this.#push;
+  }
+  set push(push) {
+    this.#push = push;
   }
 
   /** What is said, by language: `{ de: { title: "Mitteilungen" } }`. */
@@ -393,7 +399,7 @@ export class PostriderInbox extends HTMLElement {
         client: this.#client,
         speaker: this.#speaker,
         feed: this.#feed,
-        push: this.push,
+        push: this.#push,
       });
       panel.append(this.#preferences.element);
       this.#preferences.load();

@@ -135,7 +135,7 @@ export class Connection {
 
   /** Hears the feed over one socket, until it ends. */
   async #hear(signal) {
-    const { address, protocols, token } = await this.#socketAddress();
+    const { address, protocols, token, hasTicket } = await this.#socketAddress();
     if (signal.aborted) return {};
     const onFrame = (frame) => {
       if (signal.aborted) return;
@@ -147,7 +147,8 @@ export class Connection {
       this.#onFrame(frame);
     };
     const { code, reason, hasOpened } = await this.#useSocket(address, protocols, onFrame);
-    if (code === BAD_CREDENTIAL) {
+    // A token that has just bought a ticket is good: then it was the ticket.
+    if (code === BAD_CREDENTIAL && (hasOpened || !hasTicket)) {
       this.#session.refuse(token);
       if (!this.#session.canAsk) {
         return { error: new PostriderError(reason || "the token was refused", { status: 401 }) };
@@ -194,7 +195,8 @@ export class Connection {
     }
     if (!this.#hasTickets) protocols.push(`bearer.${token}`);
     const address = this.#session.address(`/v1/ws?${query}`, "ws");
-    return { address, protocols, token: await this.#session.tokenNow() };
+    const hasTicket = this.#hasTickets;
+    return { address, protocols, token: await this.#session.tokenNow(), hasTicket };
   }
 
   /** Hears the feed by polling, until a socket is due again. */

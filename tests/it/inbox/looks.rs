@@ -172,8 +172,15 @@ async fn preferences_are_saved_as_they_are_changed() {
     assert_eq!(wanted["quiet_hours"]["start"], "21:30");
     assert_eq!(wanted["timezone"], "Europe/Berlin");
 
-    visit.look("$('.prefs').scrollTop = 1e9").await;
-    visit.browser.shoot("preferences-end").await;
+    let tall = json!({"width": 600, "height": 1100, "deviceScaleFactor": 1, "mobile": false});
+    visit
+        .browser
+        .devtools("Emulation.setDeviceMetricsOverride", tall)
+        .await;
+    visit
+        .look("inbox.style.setProperty('--postrider-height', '64rem')")
+        .await;
+    visit.browser.shoot("preferences-all").await;
 
     // They are there again, and so is the list.
     browser.client().refresh().await.unwrap();

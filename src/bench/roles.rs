@@ -43,6 +43,11 @@ impl Role {
         Ok(Self { child, name })
     }
 
+    /// Its process, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The most memory the process has had resident, in bytes; `None` where the system does not
     /// tell.
     pub(super) fn peak_bytes(&self) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::bench::{burn_down, deliver, pipeline, rules, submit};
+use crate::bench::{burn_down, deliver, live, pipeline, rules, submit};
 use crate::config::Config;
 
 use super::output::{say, say_json};
@@ -17,6 +17,11 @@ pub(super) enum Command {
     Pipeline(pipeline::PipelineBenchArgs),
     /// Send mails or webhooks until the far side has them all.
     Deliver(deliver::DeliverBenchArgs),
+    /// Let thousands of sockets stand there, then send to them, then let half of them come back.
+    Live(live::LiveBenchArgs),
+    /// The clients of `bench live`.
+    #[command(hide = true)]
+    LiveClients(live::ClientsArgs),
     /// Match events to rules on one core, and time the slowest expressions; needs no database.
     Rules(rules::RulesBenchArgs),
 }
@@ -55,6 +60,15 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
                 say(&figures.to_string())?;
             }
         }
+        Command::Live(args) => {
+            let figures = live::run(config, &args).await?;
+            if args.json {
+                say_json(&figures)?;
+            } else {
+                say(&figures.to_string())?;
+            }
+        }
+        Command::LiveClients(args) => live::run_clients(args).await?,
         Command::Rules(args) => {
             let figures = rules::run(&args)?;
             if args.json {

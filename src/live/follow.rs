@@ -72,7 +72,7 @@ impl Follower {
         let reader = Arc::clone(&seat.reader);
         let greeting = app.desk.greet(Arrival { reader, last_seq }).await?;
         let (seq, marks) = (greeting.seq, greeting.marks);
-        app.hub.begin_at(&seat.reader, Told { seq, marks });
+        let has_gone_on = app.hub.begin_at(&seat.reader, Told { seq, marks });
         let mut follower = Self {
             app: app.clone(),
             seat,
@@ -93,6 +93,7 @@ impl Follower {
                 None => follower.is_behind = true,
             }
         }
+        follower.is_behind |= has_gone_on;
         let unread = greeting.unread;
         Ok((follower, Hello { seq, unread }))
     }

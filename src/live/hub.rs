@@ -82,6 +82,8 @@ struct Room {
     mailboxes: Vec<Arc<Mailbox>>,
     /// `None` until a follower has read where the feed stands.
     told: Option<Told>,
+    /// A wake-up came before that, and found nobody who could be told.
+    is_woken: bool,
 }
 
 impl Hub {
@@ -135,23 +137,32 @@ impl Hub {
         })
     }
 
-    /// Lets the feed begin where somebody has found it, unless it has begun.
-    pub(crate) fn begin_at(&self, reader: &Reader, told: Told) {
-        if let Some(room) = self.rooms().by_reader.get_mut(reader) {
-            room.told.get_or_insert(told);
-        }
+    /// Lets the feed begin where somebody has found it, unless it has begun. Answers whether it
+    /// may have gone on since.
+    pub(crate) fn begin_at(&self, reader: &Reader, told: Told) -> bool {
+        let mut rooms = self.rooms();
+        let Some(room) = rooms.by_reader.get_mut(reader) else {
+            return false;
+        };
+        room.told.get_or_insert(told);
+        std::mem::take(&mut room.is_woken)
     }
 
     /// Where the feeds stand that a wake-up may mean.
     pub(crate) fn meant_by(&self, hash: u32) -> Vec<(Arc<Reader>, Told)> {
-        let rooms = self.rooms();
-        let sharing = rooms.by_hash.get(&hash).into_iter().flatten();
-        sharing
-            .filter_map(|reader| {
-                let told = rooms.by_reader.get(reader)?.told?;
-                Some((Arc::clone(reader), told))
-            })
-            .collect()
+        let mut guard = self.rooms();
+        let rooms = &mut *guard;
+        let mut meant = Vec::new();
+        for reader in rooms.by_hash.get(&hash).into_iter().flatten() {
+            let Some(room) = rooms.by_reader.get_mut(reader) else {
+                continue;
+            };
+            match room.told {
+                Some(told) => meant.push((Arc::clone(reader), told)),
+                None => room.is_woken = true,
+            }
+        }
+        meant
     }
 
     /// The next feeds after one, in their order, up to `limit`, and where they stand.
@@ -327,11 +338,12 @@ mod tests {
         let hub = hub(8);
         let _seat = hub.sit_down(reader("a")).unwrap();
         let hash = reader("a").hash();
+        // Woken before anybody knew where it stands: whoever finds out looks once more.
         assert!(hub.meant_by(hash).is_empty());
 
         let found = |seq| Told { seq, marks: 3 };
-        hub.begin_at(&reader("a"), found(41));
-        hub.begin_at(&reader("a"), found(50));
+        assert!(hub.begin_at(&reader("a"), found(41)));
+        assert!(!hub.begin_at(&reader("a"), found(50)));
         assert_eq!(hub.meant_by(hash), [(Arc::new(reader("a")), found(41))]);
 
         hub.arrived(&reader("a"), 42, &row(42));

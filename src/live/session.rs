@@ -94,7 +94,7 @@ pub(super) async fn run(
     match end {
         End::Left => debug!("socket left"),
         End::GoingAway => {
-            let pause = goodbye::pause(app.hub.followers(), rand::random());
+            let pause = goodbye::pause(app.hub.followers(), app.chance.next());
             close(&mut socket, code::GOING_AWAY, goodbye::reason(pause).into()).await;
         }
         End::Closed(code, reason) => {

@@ -112,7 +112,7 @@ impl Events {
         let text = tokio::select! {
             // A stream is a request, and requests end before sockets do.
             () = this.app.lifetime.stopping.cancelled() => {
-                let pause = goodbye::pause(this.app.hub.followers(), rand::random());
+                let pause = goodbye::pause(this.app.hub.followers(), this.app.chance.next());
                 let goodbye = format!("retry: {}\n\n", pause.as_millis().max(1));
                 return Some((Ok(goodbye.into()), None));
             }

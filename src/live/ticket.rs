@@ -17,6 +17,7 @@ use crate::api::body::Json;
 use crate::api::error::ApiError;
 use crate::api::query::Query;
 use crate::app::App;
+use crate::config::Secret;
 
 /// How long a ticket may be used: the way to the next connection.
 const VALID: Duration = Duration::from_mins(1);
@@ -49,7 +50,7 @@ pub(crate) async fn issue(
     let asked_for = query.text("user_id").map(UserId::from);
     query.finish()?;
     let user_id = caller.acting_for(asked_for)?;
-    let ticket = format!("{:032x}", rand::random::<u128>());
+    let ticket = Secret::random("").reveal().to_owned();
     let new = NewTicket {
         hash: hash_of(&ticket),
         tenant_id: caller.tenant_id,

@@ -42,6 +42,8 @@ mod jwks;
 mod keys;
 mod limits;
 mod live;
+mod live_foreign;
+mod live_ways;
 mod logs;
 mod mail;
 mod metrics;

@@ -55,6 +55,17 @@ impl Socket {
         Ok(Self { inner })
     }
 
+    /// Connects as a page of `origin` does.
+    pub(crate) async fn open_from(front: &Front, origin: &str) -> Result<Self, Error> {
+        let query = format!("token={}", token("u1"));
+        let mut request = address(front, &query).into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
+        let (inner, _) = connect_async(request).await?;
+        Ok(Self { inner })
+    }
+
     pub(crate) async fn say(&mut self, frame: Value) {
         self.inner
             .send(Message::text(frame.to_string()))
@@ -78,6 +89,14 @@ impl Socket {
     pub(crate) async fn hear_close(&mut self) -> u16 {
         match self.next().await {
             Message::Close(Some(frame)) => frame.code.into(),
+            other => panic!("expected a goodbye, got {other:?}"),
+        }
+    }
+
+    /// The server's goodbye, which must be next: its code and its reason.
+    pub(crate) async fn hear_goodbye(&mut self) -> (u16, String) {
+        match self.next().await {
+            Message::Close(Some(frame)) => (frame.code.into(), frame.reason.as_str().to_owned()),
             other => panic!("expected a goodbye, got {other:?}"),
         }
     }

@@ -1,5 +1,6 @@
 //! The processes of a deployment, each as a Procfile would start it.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ impl Role {
         assert!(self.child.is_none(), "{} runs", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
-        for inherited in ["DATABASE_URL", "DATABASE_DIRECT_URL", "PORT"] {
+        for inherited in ["DATABASE_URL", "DATABASE_DIRECT_URL", "NATS_URL", "PORT"] {
             command.env_remove(inherited);
         }
         let child = command
@@ -158,16 +159,18 @@ pub(crate) async fn healthy(address: SocketAddr) {
 /// A loopback address that stays ours while its process is dead: below the range from which
 /// outgoing connections take their ports.
 pub(crate) fn free_address() -> SocketAddr {
-    free_addresses()[0]
+    let [address] = free_addresses();
+    address
 }
 
-/// Two of them, for two processes.
-pub(crate) fn free_addresses() -> [SocketAddr; 2] {
+/// Several of them, for as many processes.
+pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let mut rng = StdRng::seed_from_u64(u64::from(std::process::id()));
     let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
-    let mut free = (0..100)
+    let free: BTreeSet<SocketAddr> = (0..100)
         .map(|_| SocketAddr::from(([127, 0, 0, 1], rng.random_range(20_000..32_000))))
-        .filter(is_free);
-    let two = free.next().zip(free.next());
-    two.expect("two of a hundred ports are free").into()
+        .filter(is_free)
+        .collect();
+    let some: Vec<SocketAddr> = free.into_iter().take(N).collect();
+    some.try_into().expect("some of a hundred ports are free")
 }

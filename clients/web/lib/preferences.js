@@ -61,15 +61,15 @@ export class PreferencesView {
     const focused = this.element.getRootNode().activeElement?.dataset?.key;
     this.element.replaceChildren(
       this.#switch(say("prefsEnabled"), preferences.enabled, (enabled) => ({ enabled }), "enabled"),
-      this.#group(
-        say("prefsChannels"),
-        channels.map((name) => {
+      this.#group(say("prefsChannels"), [
+        ...channels.map((name) => {
           const text = this.#speaker.has(`channel_${name}`) ? say(`channel_${name}`) : name;
           const isOn = wanted[name]?.enabled ?? true;
           const patch = (enabled) => ({ channels: { [name]: { enabled } } });
           return this.#switch(text, isOn, patch, `channels/${name}`);
         }),
-      ),
+        PUSH_SHOWN.includes(push) ? this.#pushSwitch(push) : null,
+      ]),
       this.#categories(preferences.categories ?? {}),
       this.#group(say("prefsQuiet"), [
         this.#switch(
@@ -81,7 +81,7 @@ export class PreferencesView {
         this.#time(say("prefsFrom"), quiet.start ?? "22:00", "start"),
         this.#time(say("prefsTo"), quiet.end ?? "08:00", "end"),
       ]),
-      this.#group(say("settings"), [
+      this.#group(say("prefsRegion"), [
         this.#choice(say("prefsLocale"), this.#locales(), preferences.locale, "locale"),
         this.#choice(
           say("prefsTimezone"),
@@ -89,7 +89,6 @@ export class PreferencesView {
           preferences.timezone,
           "timezone",
         ),
-        PUSH_SHOWN.includes(push) ? this.#pushSwitch(push) : null,
       ]),
       this.#said,
     );

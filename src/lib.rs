@@ -6,7 +6,7 @@
 //! # Reading order
 //!
 //! [`config`], then a request's way: [`server`], [`edge`], [`api`], [`intake`]. [`live`] is the way back: a
-//! committed notification to its sockets. [`cli`] starts the roles, [`up`] keeps the private
+//! committed notification to its sockets, and [`web`] what a page needs to show it. [`cli`] starts the roles, [`up`] keeps the private
 //! Postgres of one of them, [`upkeep`] looks after the tables, [`shutdown`] says in which order
 //! things stop.
 
@@ -30,3 +30,4 @@ pub mod telemetry;
 mod templates;
 pub mod up;
 pub mod upkeep;
+mod web;

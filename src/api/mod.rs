@@ -43,6 +43,7 @@ mod topics;
 mod trace;
 mod users;
 mod view;
+mod web_push;
 
 use axum::routing::get;
 use axum::{Router, middleware};
@@ -55,6 +56,7 @@ use self::error::ApiError;
 use crate::app::App;
 use crate::edge;
 use crate::live;
+use crate::web;
 
 /// The API over `app`.
 pub fn router(app: App) -> Router {
@@ -65,6 +67,7 @@ pub fn router(app: App) -> Router {
         .route("/docs", get(openapi::reader::enter))
         .route("/docs/", get(openapi::reader::file))
         .route("/docs/{*file}", get(openapi::reader::file))
+        .merge(web::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
@@ -94,6 +97,7 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(preferences::routes())
         .merge(quiet_hours::routes())
         .merge(users::routes())
+        .merge(web_push::routes())
         .merge(export::routes())
         .merge(topics::routes())
         .merge(rehearsal::routes())

@@ -122,7 +122,11 @@ Postrider is up.
   User token  {token}
               (user `{EXAMPLE_USER}`, valid for a day)
 
-Watch the feed of `{EXAMPLE_USER}`:
+See the inbox of `{EXAMPLE_USER}` in a browser:
+
+  http://{host}/web/#token={token}
+
+or watch the feed itself:
 
   npx wscat -c 'ws://{host}/v1/ws' -s postrider.v1 -s 'bearer.{token}'
 

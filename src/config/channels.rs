@@ -157,6 +157,15 @@ section! {
 }
 
 section! {
+    /// Push to browsers.
+    pub struct WebPushConfig {
+        /// The public half of the server's VAPID key, in base64 for URLs: what browsers subscribe
+        /// with. Without it pages cannot offer to be notified.
+        pub public_key: Option<String> = None => "VAPID_PUBLIC_KEY",
+    }
+}
+
+section! {
     /// How events are posted to the URLs of users and endpoints.
     pub struct WebhookConfig {
         /// Signs what has no secret of its own (`whsec_…`). During a rotation several, separated

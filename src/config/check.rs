@@ -56,6 +56,7 @@ impl Config {
         self.check_words(&mut wrong);
         self.check_retries(&mut wrong);
         self.check_smtp(&mut wrong);
+        self.check_web_push(&mut wrong);
         self.check_webhook(&mut wrong);
         self.check_edge(&mut wrong);
         self.check_retention(&mut wrong);
@@ -114,6 +115,14 @@ impl Config {
         if !categories.iter().all(is_name) {
             let problem = "must be names of 1 to 255 characters".to_owned();
             wrong.push(("consent.categories", problem));
+        }
+    }
+
+    fn check_web_push(&self, wrong: &mut Vec<Wrong>) {
+        let key = self.web_push.public_key.as_deref();
+        if key.is_some_and(|key| !domain::is_push_key(key)) {
+            let problem = "must be a VAPID public key: 65 bytes in base64 for URLs".to_owned();
+            wrong.push(("web_push.public_key", problem));
         }
     }
 

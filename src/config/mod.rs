@@ -35,7 +35,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use brand::BrandConfig;
-pub use channels::{ChannelRetry, RetryConfig, SmtpConfig, WebhookConfig, WorkChannels};
+pub use channels::{
+    ChannelRetry, RetryConfig, SmtpConfig, WebPushConfig, WebhookConfig, WorkChannels,
+};
 pub use edge::{AuthConfig, CorsConfig, HttpConfig, LimitsConfig, ProxyHeader};
 pub(crate) use load::read_bounded;
 pub use load::{ConfigError, FILE_DEFAULT, Loaded, SettingView};
@@ -230,6 +232,7 @@ section! {
         pub brand: BrandConfig = BrandConfig::default(),
         pub retry: RetryConfig = RetryConfig::default(),
         pub smtp: SmtpConfig = SmtpConfig::default(),
+        pub web_push: WebPushConfig = WebPushConfig::default(),
         pub webhook: WebhookConfig = WebhookConfig::default(),
         pub metrics: MetricsConfig = MetricsConfig::default(),
         pub log: LogConfig = LogConfig::default(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::{RetryPolicies, RetryPolicy};
+use postrider::config::Config;
 use prometheus::Registry;
 use queue::{Bell, Clock, Database, Metrics, QueueConfig};
 use render::Templates;
@@ -46,7 +47,19 @@ impl House {
     }
 
     pub(crate) async fn start_retrying(providers: Providers, retries: RetryPolicy) -> Self {
-        let front = Front::start().await;
+        Self::behind(Front::start().await, providers, retries).await
+    }
+
+    /// Like [`with_outbox`](Self::with_outbox), with settings of the front changed.
+    pub(crate) async fn with_settings(change: impl FnOnce(&mut Config)) -> Self {
+        let providers = Providers {
+            has_outbox: true,
+            ..Providers::default()
+        };
+        Self::behind(Front::start_with(change).await, providers, RETRIES).await
+    }
+
+    async fn behind(front: Front, providers: Providers, retries: RetryPolicy) -> Self {
         let running = work(&front, providers, retries, WorkerLimits::default()).await;
         Self {
             front,

@@ -65,8 +65,8 @@ pub use rule::{
 };
 pub use status::{AttemptStatus, Status};
 pub use submission::{
-    ConsentSubmission, DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX,
+    BrowserSubmission, ConsentSubmission, DEPTH_MAX, EventSubmission, FieldError, NAME_CHARS_MAX,
     NotificationSubmission, PreviewSubmission, RehearsalSubmission, ReplaySubmission,
-    TopicSubmission, UserSubmission, check_json, parse_members, pointer_token,
+    TopicSubmission, UserSubmission, check_json, is_push_key, parse_members, pointer_token,
 };
 pub use trace::TraceStep;

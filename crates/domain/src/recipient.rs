@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Channel, Consents, Matter, Preferences, UserId, Verdict};
+use crate::{BrowserSubmission, Channel, Consents, Matter, Preferences, UserId, Verdict};
 
 /// Where a person is reached; what `users.addresses` holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -42,6 +42,28 @@ impl Addresses {
             Channel::WebPush => several(&self.web_push),
             Channel::InApp | Channel::Pagerduty => Vec::new(),
         }
+    }
+}
+
+/// Browsers of one person that they have added themself. Old ones are never taken back by anybody,
+/// so the oldest makes room.
+const BROWSERS_MAX: usize = 20;
+
+impl Addresses {
+    /// Adds a browser; one with the same endpoint is the same browser with newer keys.
+    pub fn add_browser(&mut self, browser: &BrowserSubmission) {
+        self.remove_browser(&browser.endpoint);
+        let excess = (self.web_push.len() + 1).saturating_sub(BROWSERS_MAX);
+        self.web_push.drain(..excess);
+        self.web_push.push(browser.to_value());
+    }
+
+    /// Takes a browser away; answers whether it was there.
+    pub fn remove_browser(&mut self, endpoint: &str) -> bool {
+        let before = self.web_push.len();
+        self.web_push
+            .retain(|browser| browser["endpoint"] != endpoint);
+        self.web_push.len() < before
     }
 }
 

@@ -73,6 +73,57 @@ pub async fn upsert_user(
     Ok(())
 }
 
+/// Reads where a user is reached and keeps others from changing it until the transaction ends. Who
+/// has no row is given one.
+pub async fn lock_addresses(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    now: DateTime<Utc>,
+) -> Result<Addresses, StoreError> {
+    // The update of a conflict changes nothing, but locks the row and answers it.
+    let addresses = sqlx::query_scalar!(
+        r#"
+        insert into users as known (tenant_id, user_id, created_at, updated_at)
+        values ($1, $2, $3, $3)
+        on conflict (tenant_id, user_id) do update
+        set updated_at = known.updated_at
+        returning addresses as "addresses: Json<Addresses>"
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        now,
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(during("lock a user"))?;
+    Ok(addresses.0)
+}
+
+/// Replaces where a user is reached, whose row the caller holds.
+pub async fn write_addresses(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    addresses: &Addresses,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        update users set addresses = $3, updated_at = $4
+        where tenant_id = $1 and user_id = $2
+        "#,
+        tenant_id.as_str(),
+        user_id.as_str(),
+        Json(addresses) as _,
+        now,
+    )
+    .execute(connection)
+    .await
+    .map_err(during("write a user's addresses"))?;
+    Ok(())
+}
+
 /// Finds a user.
 pub async fn find_user(
     connection: &mut PgConnection,

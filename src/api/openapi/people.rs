@@ -184,6 +184,44 @@ pub(in crate::api) struct BrowserKeysBody {
     auth: String,
 }
 
+/// A browser to be notified, as its `PushSubscription` is written as JSON.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "endpoint": "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV",
+    "keys": {
+        "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+        "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+    },
+}))]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::BrowserSubmission` reads the real one"
+)]
+pub(in crate::api) struct SubscriptionBody {
+    /// An https URL.
+    #[schema(min_length = 1, max_length = 2048, pattern = "^https://")]
+    endpoint: String,
+    keys: BrowserKeysBody,
+    #[serde(rename = "expirationTime")]
+    #[schema(nullable)]
+    expiration_time: Option<i64>,
+}
+
+/// The browser that is not to be notified any more.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "endpoint": "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV",
+}))]
+#[allow(
+    dead_code,
+    reason = "only described; `domain::BrowserSubmission` reads the real one"
+)]
+pub(in crate::api) struct EndpointBody {
+    /// An https URL.
+    #[schema(min_length = 1, max_length = 2048, pattern = "^https://")]
+    endpoint: String,
+}
+
 /// A topic.
 #[derive(ToSchema)]
 #[schema(example = json!({"name": "releases", "description": "What is new."}))]

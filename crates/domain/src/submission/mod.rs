@@ -15,6 +15,7 @@ mod rehearsal;
 mod replay;
 mod topic;
 mod user;
+mod web_push;
 
 use serde::Serialize;
 
@@ -27,6 +28,7 @@ pub use rehearsal::RehearsalSubmission;
 pub use replay::ReplaySubmission;
 pub use topic::{TopicSubmission, parse_members};
 pub use user::UserSubmission;
+pub use web_push::{BrowserSubmission, is_push_key};
 
 /// Characters in a name or key: `type`, `producer`, `event_id`, `dedupe_key`, and the like.
 pub const NAME_CHARS_MAX: usize = 255;

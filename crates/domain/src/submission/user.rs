@@ -16,7 +16,7 @@ const NAMES_MAX: usize = 200;
 const TOKEN_CHARS_MAX: usize = 4096;
 
 /// Characters in a browser's endpoint.
-const ENDPOINT_CHARS_MAX: usize = 2048;
+pub(super) const ENDPOINT_CHARS_MAX: usize = 2048;
 
 const PLATFORMS: [&str; 3] = ["ios", "android", "web"];
 
@@ -156,7 +156,7 @@ fn key(fields: &mut Fields, name: &str) -> Option<String> {
 }
 
 /// A text without spaces that must be there.
-fn line(fields: &mut Fields, name: &str, chars_max: usize) -> Option<String> {
+pub(super) fn line(fields: &mut Fields, name: &str, chars_max: usize) -> Option<String> {
     if !fields.has(name) {
         fields.refuse(name, "is required");
     }

@@ -13,6 +13,7 @@ use crate::api::auth::ApiKeys;
 use crate::api::key_use::KeyUse;
 use crate::api::token::Tokens;
 use crate::config::Config;
+use crate::console::Console;
 use crate::edge::Edge;
 use crate::health::Examiner;
 use crate::intake::Intake;
@@ -44,6 +45,7 @@ pub struct Parts {
     pub(crate) tokens: Tokens,
     pub(crate) edge: Edge,
     pub(crate) examiner: Examiner,
+    pub(crate) console: Console,
 }
 
 /// What the front is given by the process it runs in.
@@ -123,6 +125,7 @@ impl App {
             tokens,
             edge,
             examiner,
+            console: Console::default(),
         }));
         let closing = &app.lifetime.closing;
         let pruning = Edge::keep_small(app.clone(), closing.clone());

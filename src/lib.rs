@@ -6,7 +6,7 @@
 //! # Reading order
 //!
 //! [`config`], then a request's way: [`server`], [`edge`], [`api`], [`intake`]. [`live`] is the way back: a
-//! committed notification to its sockets. [`cli`] starts the roles, [`up`] keeps the private
+//! committed notification to its sockets. [`console`] is what an operator looks at. [`cli`] starts the roles, [`up`] keeps the private
 //! Postgres of one of them, [`upkeep`] looks after the tables, [`shutdown`] says in which order
 //! things stop.
 
@@ -15,6 +15,7 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
+mod console;
 mod edge;
 mod erasure;
 mod health;

@@ -1,10 +1,10 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
 mod admin_view;
-mod arrival;
+pub(crate) mod arrival;
 pub mod auth;
 mod batch;
-mod body;
+pub(crate) mod body;
 mod cancel;
 mod cloud_events;
 mod compat_a;
@@ -29,7 +29,7 @@ mod page;
 mod path;
 mod preferences;
 pub(crate) mod query;
-mod queues;
+pub(crate) mod queues;
 mod quiet_hours;
 pub(crate) mod rehearsal;
 mod replays;
@@ -53,6 +53,7 @@ use utoipa_axum::routes;
 
 use self::error::ApiError;
 use crate::app::App;
+use crate::console;
 use crate::edge;
 use crate::live;
 
@@ -65,10 +66,14 @@ pub fn router(app: App) -> Router {
         .route("/docs", get(openapi::reader::enter))
         .route("/docs/", get(openapi::reader::file))
         .route("/docs/{*file}", get(openapi::reader::file))
+        .route("/", get(console::enter))
+        .route("/console/", get(console::enter))
+        .nest("/console", console::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
-        .layer(middleware::from_fn_with_state(app.clone(), edge::watch));
+        .layer(middleware::from_fn_with_state(app.clone(), edge::watch))
+        .layer(middleware::from_fn(console::dress));
     // Outermost, so that a page may read refusals too.
     match edge::cors::layer(&app.config.cors) {
         Some(cors) => routes.layer(cors),

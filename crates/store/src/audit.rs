@@ -1,5 +1,7 @@
 //! Who changed what: an entry per change, in the transaction of the change.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use domain::TenantId;
 use serde_json::Value;
@@ -87,4 +89,36 @@ pub async fn list(
     .await
     .map_err(during("list changes"))?;
     Ok(entries)
+}
+
+/// Who last did `action` to each of `subjects`; those to which nobody did are left out.
+pub async fn last_actors(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    action: &str,
+    subjects: &[&str],
+) -> Result<HashMap<String, String>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select asked.subject as "subject!", last.actor
+        from unnest($3::text[]) as asked (subject)
+        cross join lateral (
+            select actor
+            from audit
+            where tenant_id = $1 and subject = asked.subject and action = $2
+            order by audit_id desc
+            limit 1
+        ) as last
+        "#,
+        tenant_id.as_str(),
+        action,
+        subjects as &[&str],
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("see who last changed something"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.subject, row.actor))
+        .collect())
 }

@@ -23,6 +23,7 @@ pub mod audience;
 pub mod audit;
 mod connect;
 pub mod consents;
+pub mod console;
 pub mod deliveries;
 pub mod digests;
 pub mod effect;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::Registry;
 use queue::{Bell, Clock};
 use store::Store;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use workers::Catalog;
 
 use crate::api::auth::ApiKeys;
@@ -15,8 +15,9 @@ use crate::api::token::Tokens;
 use crate::config::Config;
 use crate::console::Console;
 use crate::edge::Edge;
-use crate::health::Examiner;
+use crate::health::{Examiner, Hearing};
 use crate::intake::Intake;
+use crate::live::desk::Desk;
 use crate::live::feed;
 use crate::live::hub::{Hub, Limits};
 use crate::metrics::Metrics;
@@ -40,6 +41,7 @@ pub struct Parts {
     pub(crate) bell: Bell,
     pub(crate) catalog: Catalog,
     pub(crate) hub: Hub,
+    pub(crate) desk: Desk,
     pub(crate) keys: ApiKeys,
     pub(crate) key_use: KeyUse,
     pub(crate) tokens: Tokens,
@@ -59,7 +61,7 @@ pub struct Surroundings {
     /// Feeds that have changed.
     pub inbox_changed: broadcast::Receiver<Arc<str>>,
     /// Whether this process hears of what others ring.
-    pub listening: watch::Receiver<bool>,
+    pub hearing: Hearing,
     /// Rules, templates and limits as this process knows them.
     pub catalog: Catalog,
     pub lifetime: Lifetime,
@@ -75,7 +77,7 @@ impl App {
             registry,
             bell,
             inbox_changed,
-            listening,
+            hearing,
             catalog,
             lifetime,
         } = surroundings;
@@ -100,13 +102,14 @@ impl App {
             config.live.poll_interval,
             lifetime.closing.clone(),
         ));
+        let desk = Desk::open(&store, &clock, &lifetime);
         let tokens = Tokens::start(&config.auth, &lifetime);
         let edge = Edge::new(&config);
         let examiner = Examiner::new(
             &config,
             store.clone(),
             clock.clone(),
-            listening,
+            hearing,
             lifetime.clone(),
         );
         let app = Self(Arc::new(Parts {
@@ -120,6 +123,7 @@ impl App {
             bell,
             catalog,
             hub,
+            desk,
             keys: ApiKeys::default(),
             key_use: KeyUse::default(),
             tokens,

@@ -76,12 +76,15 @@ pub(crate) struct DatabaseHealth {
     migrations_missing: Option<usize>,
 }
 
-/// LISTEN and NOTIFY: without, jobs are found by polling, a little later.
+/// LISTEN and NOTIFY, and NATS: without, jobs and feeds are found by polling, a little later.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct WakeUpHealth {
     status: State,
     /// Whether this process listens.
     listening: bool,
+    /// Whether the connection to NATS stands; null where none is configured.
+    #[schema(required)]
+    nats: Option<bool>,
 }
 
 /// The processes that work.
@@ -123,11 +126,19 @@ pub(crate) struct ChannelHealth {
     provider: Option<&'static str>,
 }
 
+/// The ways of wake-ups to this process, and whether they stand.
+#[derive(Debug, Clone)]
+pub struct Hearing {
+    pub postgres: watch::Receiver<bool>,
+    /// Where there is one.
+    pub nats: Option<watch::Receiver<bool>>,
+}
+
 /// Where a report comes from, and the last one.
 pub(crate) struct Examiner {
     store: Store,
     clock: Clock,
-    listening: watch::Receiver<bool>,
+    hearing: Hearing,
     lifetime: Lifetime,
     channels: BTreeMap<&'static str, ChannelHealth>,
     last: Mutex<Option<(Instant, Report)>>,
@@ -138,13 +149,13 @@ impl Examiner {
         config: &Config,
         store: Store,
         clock: Clock,
-        listening: watch::Receiver<bool>,
+        hearing: Hearing,
         lifetime: Lifetime,
     ) -> Self {
         Self {
             store,
             clock,
-            listening,
+            hearing,
             lifetime,
             channels: channels(config),
             last: Mutex::default(),
@@ -189,14 +200,16 @@ impl Examiner {
             };
             (away, unknown, Vec::new())
         });
-        let listening = *self.listening.borrow();
+        let listening = *self.hearing.postgres.borrow();
+        let nats = self.hearing.nats.as_ref().map(|nats| *nats.borrow());
         let wake_ups = WakeUpHealth {
-            status: if listening {
+            status: if listening && nats != Some(false) {
                 State::Ok
             } else {
                 State::Degraded
             },
             listening,
+            nats,
         };
         let stopping = self.is_leaving();
         let queue = queues.iter().map(|queue| queue.status).max();

@@ -73,6 +73,7 @@ impl Refused {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub websocket_connections: IntGauge,
+    pub live_streams: IntGauge,
     pub websocket_messages_sent: IntCounter,
     pub websocket_errors: IntCounter,
     pub intake_rows: IntCounterVec,
@@ -115,6 +116,13 @@ impl Metrics {
                 IntGauge::new(
                     "notification_websocket_connections",
                     "Sockets open in this process.",
+                ),
+            )?,
+            live_streams: add(
+                registry,
+                IntGauge::new(
+                    "postrider_live_streams",
+                    "Streams (SSE) and polls that follow a feed in this process.",
                 ),
             )?,
             websocket_messages_sent: add(

@@ -67,7 +67,7 @@ pub(super) async fn acknowledge(
         unread: acked.unread,
     };
     let response = work.answer(&app, StatusCode::OK, &unread).await?;
-    live::show_read(&app, &reader, &acked);
+    live::show_marked(&app, &reader, &acked);
     Ok(response)
 }
 

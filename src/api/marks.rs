@@ -155,8 +155,9 @@ async fn mark(
         unread: marked.unread,
     };
     let response = work.answer(&app, StatusCode::OK, &unread).await?;
-    if matches!(mark, Mark::Read | Mark::Unread | Mark::Archived) {
-        live::show_read(&app, &reader, &marked);
+    // Nobody's bell says what was seen.
+    if mark != Mark::Seen {
+        live::show_marked(&app, &reader, &marked);
     }
     Ok(response)
 }

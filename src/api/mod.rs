@@ -109,7 +109,10 @@ fn routes() -> (Router<App>, OpenApi) {
         .merge(stats::routes())
         .merge(compat_a::routes())
         .merge(health::routes())
-        .routes(routes!(live::upgrade));
+        .routes(routes!(live::upgrade))
+        .merge(live::ticket::routes())
+        .merge(live::stream::routes())
+        .merge(live::poll::routes());
     let document = openapi::document(&mut routes);
     (routes.into(), document)
 }

@@ -15,6 +15,8 @@ use workers::Catalog;
 
 use crate::app::{App, Surroundings};
 use crate::config::{Config, Secret};
+use crate::health::Hearing;
+use crate::nats::Nats;
 use crate::shutdown::Lifetime;
 use crate::upkeep::Upkeep;
 
@@ -33,6 +35,8 @@ pub(super) struct Process {
     pub(super) registry: Registry,
     pub(super) bell: Bell,
     pub(super) listener: Listener,
+    /// The way of wake-ups between processes, where there is one beside Postgres.
+    pub(super) nats: Option<Nats>,
     pub(super) catalog: Catalog,
     pub(super) lifetime: Lifetime,
 }
@@ -42,6 +46,10 @@ impl Process {
     pub(super) async fn open(config: Config, lifetime: Lifetime) -> anyhow::Result<Self> {
         let store = connect(&config, CONNECT_TIMEOUT).await?;
         let templates = Templates::builtin().context("could not read the built-in templates")?;
+        let nats = match &config.nats.url {
+            Some(servers) => Some(Nats::connect(servers).await?),
+            None => None,
+        };
         let consent = ConsentCategories::new(config.consent.categories.iter().cloned());
         Ok(Self {
             database: database(&config)?,
@@ -51,6 +59,7 @@ impl Process {
             registry: registry()?,
             bell: Bell::new(),
             listener: Listener::new(),
+            nats,
             catalog: Catalog::new(templates).asking(consent),
             lifetime,
         })
@@ -67,11 +76,19 @@ impl Process {
             inbox_changed: self
                 .listener
                 .subscribe_near(workers::INBOX_CHANGED, &self.bell),
-            listening: self.listener.connected(),
+            hearing: self.hearing(),
             catalog: self.catalog.clone(),
             lifetime: self.lifetime.clone(),
         })
         .context("could not register the metrics")
+    }
+
+    /// The ways of wake-ups to this process.
+    pub(super) fn hearing(&self) -> Hearing {
+        Hearing {
+            postgres: self.listener.connected(),
+            nats: self.nats.as_ref().map(Nats::connected),
+        }
     }
 
     /// Starts what every role needs once all have subscribed: bell, listener, upkeep. Answers
@@ -84,11 +101,17 @@ impl Process {
             clock,
             bell,
             listener,
+            nats,
             catalog,
             lifetime,
             ..
         } = self;
         let closing = &lifetime.closing;
+        if let Some(nats) = nats {
+            bell.carry_by(workers::INBOX_CHANGED, nats.carrier());
+            let subscribers = listener.subscribers(workers::INBOX_CHANGED);
+            lifetime.tasks.spawn(nats.run(subscribers, closing.clone()));
+        }
         lifetime
             .tasks
             .spawn(bell.run(database.clone(), closing.clone()));

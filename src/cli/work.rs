@@ -99,7 +99,7 @@ fn lookout(process: &Process) -> axum::Router {
         &process.config,
         process.store.clone(),
         process.clock.clone(),
-        process.listener.connected(),
+        process.hearing(),
         process.lifetime.clone(),
     );
     lookout::router(Lookout {

@@ -84,6 +84,15 @@ section! {
 }
 
 section! {
+    /// NATS, where several processes share the work: wake-ups of the live feed go this way then, and
+    /// Postgres is asked only while it is away.
+    pub struct NatsConfig {
+        /// Servers to connect to, separated by commas: `nats://user:password@host:4222`, or `tls://`.
+        pub url: Option<Secret> = None => "NATS_URL",
+    }
+}
+
+section! {
     /// The live feed.
     pub struct LiveConfig {
         /// Frames that may wait for a slow socket before it is closed with 4408.
@@ -92,8 +101,14 @@ section! {
         pub sockets_max: usize = 0,
         /// Sockets one user may have here; 0 leaves it open.
         pub sockets_per_user_max: usize = 0,
-        /// How often the feeds of connected users are read without a wake-up.
-        pub poll_interval: Duration = Duration::from_secs(1),
+        /// Frames a client may send per second, and five times as many at once; a socket that sends
+        /// more is closed with 4429. 0 leaves it open.
+        pub frames_per_second: u32 = 50,
+        /// Rows of a feed that are told again to who comes back; who missed more is told to fetch
+        /// the list (`resync`). 0 leaves it open.
+        pub replay_max: u32 = 10_000,
+        /// How often it is looked whether the feeds of connected users went on without a wake-up.
+        pub poll_interval: Duration = Duration::from_secs(2),
         /// How often a quiet socket is pinged. Two unanswered pings close it.
         pub ping_interval: Duration = Duration::from_secs(30),
     }
@@ -206,6 +221,7 @@ section! {
         pub cors: CorsConfig = CorsConfig::default(),
         pub limits: LimitsConfig = LimitsConfig::default(),
         pub intake: IntakeConfig = IntakeConfig::default(),
+        pub nats: NatsConfig = NatsConfig::default(),
         pub live: LiveConfig = LiveConfig::default(),
         pub inbox: InboxConfig = InboxConfig::default(),
         pub consent: ConsentConfig = ConsentConfig::default(),

@@ -118,7 +118,7 @@ fn names_that_other_tools_set_are_left_alone() {
     load(&[
         ("SENDGRID_API_KEY", "x"),
         ("TWILIO_AUTH_TOKEN_FILE", "/nowhere"),
-        ("NATS_URL", "nats://x"),
+        ("KAFKA_BROKERS", "x:9092"),
     ])
     .unwrap();
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::{Host, Url};
 
@@ -17,21 +17,58 @@ const REMEMBERED: Duration = Duration::from_hours(2);
 /// Every page.
 const ANY: &str = "*";
 
+/// Whose pages are let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    all: bool,
+    listed: Vec<String>,
+    localhost: bool,
+}
+
+impl Pages {
+    pub(crate) fn new(config: &CorsConfig) -> Self {
+        Self {
+            all: config.origins.iter().any(|origin| origin == ANY),
+            listed: config.origins.iter().filter_map(|it| origin(it)).collect(),
+            localhost: config.localhost,
+        }
+    }
+
+    fn lets_in(&self, asking: &str) -> bool {
+        self.all
+            || self.listed.iter().any(|listed| listed == asking)
+            || (self.localhost && is_local(asking))
+    }
+
+    /// Whether whoever sends these headers may open a WebSocket, which browsers let every page do:
+    /// programs, our own pages, and those that may call the API.
+    pub(crate) fn may_connect(&self, headers: &HeaderMap) -> bool {
+        let Some(asking) = headers.get(header::ORIGIN) else {
+            return true;
+        };
+        let Ok(asking) = asking.to_str() else {
+            return false;
+        };
+        let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
+        let is_own = host.is_some_and(|host| {
+            let own = asking.split_once("://").map(|(_, rest)| rest);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(host))
+        });
+        is_own || self.lets_in(asking)
+    }
+}
+
 /// What surrounds the routes, if any page may call them.
 pub(crate) fn layer(config: &CorsConfig) -> Option<CorsLayer> {
     if config.origins.is_empty() && !config.localhost {
         return None;
     }
-    let origins = if config.origins.iter().any(|origin| origin == ANY) {
+    let pages = Pages::new(config);
+    let origins = if pages.all {
         AllowOrigin::any()
     } else {
-        let listed: Vec<String> = config.origins.iter().filter_map(|it| origin(it)).collect();
-        let localhost = config.localhost;
         AllowOrigin::predicate(move |asking: &HeaderValue, _| {
-            let Ok(asking) = asking.to_str() else {
-                return false;
-            };
-            listed.iter().any(|listed| listed == asking) || (localhost && is_local(asking))
+            asking.to_str().is_ok_and(|asking| pages.lets_in(asking))
         })
     };
     let header = HeaderName::from_static;
@@ -122,6 +159,36 @@ mod tests {
         ] {
             assert!(!is_local(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_socket_is_for_programs_own_pages_and_those_that_may_call_the_api() {
+        let may = |config: &CorsConfig, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", HeaderValue::from_static("app.example.com:8003"));
+            if let Some(origin) = origin {
+                headers.insert("origin", HeaderValue::from_static(origin));
+            }
+            Pages::new(config).may_connect(&headers)
+        };
+        let none = CorsConfig::default();
+        let listed = CorsConfig {
+            origins: vec!["https://shop.example".to_owned()],
+            ..CorsConfig::default()
+        };
+
+        assert!(may(&none, None));
+        assert!(may(&none, Some("http://app.example.com:8003")));
+        for stranger in [
+            "https://shop.example",
+            "http://app.example.com",
+            "null",
+            "http://localhost",
+        ] {
+            assert!(!may(&none, Some(stranger)), "{stranger}");
+        }
+        assert!(may(&listed, Some("https://shop.example")));
+        assert!(!may(&listed, Some("https://shop.example.evil.example")));
     }
 
     #[test]

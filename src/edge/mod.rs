@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 use self::budget::{BodyBudget, Room};
 use self::client::{Peer, Proxies};
+use self::cors::Pages;
 use self::rates::{Rate, Rates, Standing, Verdict};
 use crate::api::error::ApiError;
 use crate::app::App;
@@ -63,6 +64,8 @@ pub(crate) struct Edge {
     proxies: Proxies,
     rates: Rates,
     bodies: BodyBudget,
+    /// Whose pages may connect.
+    pub(crate) pages: Pages,
 }
 
 impl Edge {
@@ -71,6 +74,7 @@ impl Edge {
             proxies: Proxies::new(&config.http),
             rates: Rates::new(&config.limits),
             bodies: BodyBudget::new(config.http.body_bytes_at_once),
+            pages: Pages::new(&config.cors),
         }
     }
 

@@ -1,16 +1,16 @@
-//! Who is connected here, and how a frame reaches all of a user's sockets.
+//! Who is connected here, and how a frame reaches all of a user's followers.
 //!
-//! A user may have several sockets; each is told everything. The hub hands out frames and never
-//! waits: a socket whose buffer is full is marked slow and closes itself with 4408. It decides
-//! nothing about order: every session checks `seq` itself and fetches what it missed.
+//! A follower is a socket, a stream or a poll; a user may have several, and each is told everything.
+//! The hub hands out frames and never waits: a follower whose mailbox is full is marked and ends. It
+//! decides nothing about order: every follower checks `seq` itself and fetches what it missed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use axum::extract::ws::Utf8Bytes;
-use domain::{NotificationId, TenantId, UserId};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use domain::{FeedNews, TenantId, UserId, feed_hash};
+
+use super::mailbox::{Mailbox, News};
 
 /// A user within a tenant: whose feed it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,37 +19,43 @@ pub(crate) struct Reader {
     pub(crate) user_id: UserId,
 }
 
-/// What a session hears from the hub.
-#[derive(Debug, Clone)]
-pub(crate) enum News {
-    /// A row of the feed, already written as text.
-    Arrived { seq: i64, text: Utf8Bytes },
-    /// Some were marked as read.
-    Read {
-        ids: Arc<[NotificationId]>,
-        unread: i64,
-    },
+impl Reader {
+    fn hash(&self) -> u32 {
+        feed_hash(&self.tenant_id, &self.user_id)
+    }
+
+    /// The wake-up that says there is such news in this feed.
+    pub(crate) fn token(&self, news: FeedNews) -> String {
+        news.token(self.hash())
+    }
 }
 
-/// A session's place in the hub; leaving it is dropping this.
+/// Where the feed of somebody connected here stands, as far as the hub has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The last row handed out.
+    pub(crate) seq: i64,
+    /// The marks that were told.
+    pub(crate) marks: i64,
+}
+
+/// A follower's place in the hub; leaving it is dropping this.
 #[derive(Debug)]
 pub(crate) struct Seat {
     hub: Hub,
-    reader: Reader,
-    number: u64,
-    pub(crate) news: mpsc::Receiver<News>,
-    /// Cancelled when the buffer was full: the reader is too slow.
-    pub(crate) slow: CancellationToken,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) mailbox: Arc<Mailbox>,
 }
 
-/// Why a socket finds no seat.
+/// Why a follower finds no seat.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many sockets are open")]
 pub(crate) struct TooMany;
 
-/// How many sockets there may be; 0 leaves it open.
+/// How many followers there may be; 0 leaves it open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
+    /// Frames that may wait for one of them.
     pub(crate) send_buffer: usize,
     pub(crate) sockets_max: usize,
     pub(crate) sockets_per_user_max: usize,
@@ -63,25 +69,19 @@ pub(crate) struct Hub {
 
 #[derive(Debug, Default)]
 struct Rooms {
-    by_reader: HashMap<Reader, Room>,
-    sockets: usize,
-    /// Numbers the seats; never reused.
-    next_number: u64,
+    /// In order, so that polling goes through them a part at a time.
+    by_reader: BTreeMap<Arc<Reader>, Room>,
+    /// Whom a wake-up means.
+    by_hash: HashMap<u32, Vec<Arc<Reader>>>,
+    followers: usize,
 }
 
-/// One user's sockets.
+/// One user's followers.
 #[derive(Debug, Default)]
 struct Room {
-    seats: Vec<Occupant>,
-    /// The last row handed out here. `None` until a session has read where the feed stands.
-    seq: Option<i64>,
-}
-
-#[derive(Debug)]
-struct Occupant {
-    number: u64,
-    news: mpsc::Sender<News>,
-    slow: CancellationToken,
+    mailboxes: Vec<Arc<Mailbox>>,
+    /// `None` until a follower has read where the feed stands.
+    told: Option<Told>,
 }
 
 impl Hub {
@@ -98,103 +98,139 @@ impl Hub {
             .expect("nothing panics while it holds the hub's lock")
     }
 
-    /// Takes a seat. From now on nothing is missed; before, the session has to read for itself.
+    /// How many follow here.
+    pub(crate) fn followers(&self) -> usize {
+        self.rooms().followers
+    }
+
+    /// Takes a seat. From now on nothing is missed; before, the follower has to read for itself.
     pub(crate) fn sit_down(&self, reader: Reader) -> Result<Seat, TooMany> {
         let mut guard = self.rooms();
         let rooms = &mut *guard;
-        if is_over(rooms.sockets, self.limits.sockets_max) {
+        if is_over(rooms.followers, self.limits.sockets_max) {
             return Err(TooMany);
         }
-        let taken = rooms
-            .by_reader
-            .get(&reader)
-            .map_or(0, |room| room.seats.len());
+        let known = rooms.by_reader.get_key_value(&reader);
+        let taken = known.map_or(0, |(_, room)| room.mailboxes.len());
         if is_over(taken, self.limits.sockets_per_user_max) {
             return Err(TooMany);
         }
-        let (sender, news) = mpsc::channel(self.limits.send_buffer);
-        let slow = CancellationToken::new();
-        let number = rooms.next_number;
-        rooms.next_number += 1;
-        rooms.sockets += 1;
-        let occupant = Occupant {
-            number,
-            news: sender,
-            slow: slow.clone(),
+        let reader = if let Some((reader, _)) = known {
+            Arc::clone(reader)
+        } else {
+            let reader = Arc::new(reader);
+            let sharing = rooms.by_hash.entry(reader.hash()).or_default();
+            sharing.push(Arc::clone(&reader));
+            reader
         };
-        rooms
-            .by_reader
-            .entry(reader.clone())
-            .or_default()
-            .seats
-            .push(occupant);
+        let mailbox = Arc::new(Mailbox::new(self.limits.send_buffer));
+        let room = rooms.by_reader.entry(Arc::clone(&reader)).or_default();
+        room.mailboxes.push(Arc::clone(&mailbox));
+        rooms.followers += 1;
         drop(guard);
         Ok(Seat {
             hub: self.clone(),
             reader,
-            number,
-            news,
-            slow,
+            mailbox,
         })
     }
 
-    /// Lets the feed begin at `seq`, unless it has begun.
-    pub(crate) fn begin_at(&self, reader: &Reader, seq: i64) {
+    /// Lets the feed begin where somebody has found it, unless it has begun.
+    pub(crate) fn begin_at(&self, reader: &Reader, told: Told) {
         if let Some(room) = self.rooms().by_reader.get_mut(reader) {
-            room.seq.get_or_insert(seq);
+            room.told.get_or_insert(told);
         }
     }
 
-    /// Where the feed of every user connected here stands, of those `wanted`.
-    pub(crate) fn positions(&self, wanted: impl Fn(&Reader) -> bool) -> Vec<(Reader, i64)> {
+    /// Where the feeds stand that a wake-up may mean.
+    pub(crate) fn meant_by(&self, hash: u32) -> Vec<(Arc<Reader>, Told)> {
         let rooms = self.rooms();
-        let positions = rooms.by_reader.iter().filter(|(reader, _)| wanted(reader));
-        positions
-            .filter_map(|(reader, room)| Some((reader.clone(), room.seq?)))
+        let sharing = rooms.by_hash.get(&hash).into_iter().flatten();
+        sharing
+            .filter_map(|reader| {
+                let told = rooms.by_reader.get(reader)?.told?;
+                Some((Arc::clone(reader), told))
+            })
             .collect()
     }
 
-    /// Hands a row of the feed to the user's sockets.
-    pub(crate) fn arrived(&self, reader: &Reader, seq: i64, text: Utf8Bytes) {
+    /// The next feeds after one, in their order, up to `limit`, and where they stand.
+    pub(crate) fn next_after(
+        &self,
+        after: Option<&Arc<Reader>>,
+        limit: usize,
+    ) -> Vec<(Arc<Reader>, Option<Told>)> {
+        let rooms = self.rooms();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = rooms
+            .by_reader
+            .range::<Arc<Reader>, _>((from, Bound::Unbounded));
+        next.take(limit)
+            .map(|(reader, room)| (Arc::clone(reader), room.told))
+            .collect()
+    }
+
+    /// How many feeds are followed here.
+    pub(crate) fn feeds(&self) -> usize {
+        self.rooms().by_reader.len()
+    }
+
+    /// Hands a row of the feed to the user's followers.
+    pub(crate) fn arrived(&self, reader: &Reader, seq: i64, news: &News) {
         if let Some(room) = self.rooms().by_reader.get_mut(reader) {
-            room.seq = room.seq.max(Some(seq));
-            room.tell(&News::Arrived { seq, text });
+            if let Some(told) = &mut room.told {
+                told.seq = told.seq.max(seq);
+            }
+            room.tell(news);
         }
     }
 
-    /// Tells the user's sockets what has been read.
-    pub(crate) fn read(&self, reader: &Reader, ids: Arc<[NotificationId]>, unread: i64) {
-        if let Some(room) = self.rooms().by_reader.get_mut(reader) {
-            room.tell(&News::Read { ids, unread });
+    /// Tells the user's followers what was marked, unless they have heard of it.
+    pub(crate) fn marked(&self, reader: &Reader, marks: i64, news: &[News]) {
+        if let Some(room) = self.rooms().by_reader.get_mut(reader)
+            && let Some(told) = &mut room.told
+            && told.marks < marks
+        {
+            told.marks = marks;
+            for news in news {
+                room.tell(news);
+            }
         }
     }
 
-    fn leave(&self, reader: &Reader, number: u64) {
-        let mut rooms = self.rooms();
+    fn leave(&self, reader: &Arc<Reader>, mailbox: &Arc<Mailbox>) {
+        let mut guard = self.rooms();
+        let rooms = &mut *guard;
         let Some(room) = rooms.by_reader.get_mut(reader) else {
             return;
         };
-        room.seats.retain(|seat| seat.number != number);
-        if room.seats.is_empty() {
-            rooms.by_reader.remove(reader);
+        room.mailboxes.retain(|other| !Arc::ptr_eq(other, mailbox));
+        rooms.followers -= 1;
+        if !room.mailboxes.is_empty() {
+            return;
         }
-        rooms.sockets -= 1;
+        rooms.by_reader.remove(reader);
+        let hash = reader.hash();
+        if let Some(sharing) = rooms.by_hash.get_mut(&hash) {
+            sharing.retain(|other| other != reader);
+            if sharing.is_empty() {
+                rooms.by_hash.remove(&hash);
+            }
+        }
     }
 }
 
 impl Room {
-    fn tell(&mut self, news: &News) {
-        for seat in &self.seats {
-            if let Err(mpsc::error::TrySendError::Full(_)) = seat.news.try_send(news.clone()) {
-                seat.slow.cancel();
-            }
+    fn tell(&self, news: &News) {
+        for mailbox in &self.mailboxes {
+            mailbox.put(news.clone());
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.hub.leave(&self.reader, self.number);
+        self.hub.leave(&self.reader, &self.mailbox);
     }
 }
 
@@ -221,55 +257,58 @@ mod tests {
         }
     }
 
-    fn seq_of(news: News) -> i64 {
-        match news {
-            News::Arrived { seq, .. } => seq,
-            News::Read { .. } => panic!("expected a row of the feed"),
-        }
+    fn row(seq: i64) -> News {
+        News::row(seq, "x".into())
+    }
+
+    async fn next_seq(seat: &Seat) -> i64 {
+        seat.mailbox.take().await.unwrap().seq
     }
 
     #[tokio::test]
-    async fn every_socket_of_a_user_is_told_and_nobody_else() {
-        let hub = hub(8);
-        let mut first = hub.sit_down(reader("a")).unwrap();
-        let mut second = hub.sit_down(reader("a")).unwrap();
-        let mut other = hub.sit_down(reader("b")).unwrap();
-
-        hub.arrived(&reader("a"), 1, "x".into());
-
-        assert_eq!(seq_of(first.news.recv().await.unwrap()), 1);
-        assert_eq!(seq_of(second.news.recv().await.unwrap()), 1);
-        assert!(other.news.try_recv().is_err());
-    }
-
-    #[test]
-    fn closing_one_tab_leaves_the_other_connected() {
+    async fn every_follower_of_a_user_is_told_and_nobody_else() {
         let hub = hub(8);
         let first = hub.sit_down(reader("a")).unwrap();
-        let mut second = hub.sit_down(reader("a")).unwrap();
+        let second = hub.sit_down(reader("a")).unwrap();
+        let other = hub.sit_down(reader("b")).unwrap();
 
-        drop(first);
-        hub.arrived(&reader("a"), 1, "x".into());
+        hub.arrived(&reader("a"), 1, &row(1));
+        hub.arrived(&reader("b"), 7, &row(7));
 
-        assert!(second.news.try_recv().is_ok());
-        drop(second);
-        assert!(hub.positions(|_| true).is_empty());
-        assert_eq!(hub.rooms().sockets, 0);
+        assert_eq!(next_seq(&first).await, 1);
+        assert_eq!(next_seq(&second).await, 1);
+        assert_eq!(next_seq(&other).await, 7);
     }
 
-    #[test]
-    fn a_full_buffer_marks_its_socket_slow_and_holds_up_nobody() {
+    #[tokio::test]
+    async fn closing_one_tab_leaves_the_other_connected_and_the_last_leaves_nothing() {
+        let hub = hub(8);
+        let first = hub.sit_down(reader("a")).unwrap();
+        let second = hub.sit_down(reader("a")).unwrap();
+
+        drop(first);
+        hub.arrived(&reader("a"), 1, &row(1));
+
+        assert_eq!(next_seq(&second).await, 1);
+        drop(second);
+        let rooms = hub.rooms();
+        assert!(rooms.by_reader.is_empty() && rooms.by_hash.is_empty());
+        assert_eq!(rooms.followers, 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_mailbox_ends_its_follower_and_holds_up_nobody() {
         let hub = hub(1);
         let slow = hub.sit_down(reader("a")).unwrap();
-        let mut quick = hub.sit_down(reader("a")).unwrap();
+        let quick = hub.sit_down(reader("a")).unwrap();
 
-        hub.arrived(&reader("a"), 1, "x".into());
-        quick.news.try_recv().unwrap();
-        hub.arrived(&reader("a"), 2, "y".into());
+        hub.arrived(&reader("a"), 1, &row(1));
+        assert_eq!(next_seq(&quick).await, 1);
+        hub.arrived(&reader("a"), 2, &row(2));
 
-        assert!(slow.slow.is_cancelled());
-        assert!(!quick.slow.is_cancelled());
-        assert_eq!(seq_of(quick.news.try_recv().unwrap()), 2);
+        slow.mailbox.overflown().await;
+        assert!(slow.mailbox.take().await.is_err());
+        assert_eq!(next_seq(&quick).await, 2);
     }
 
     #[test]
@@ -284,16 +323,56 @@ mod tests {
     }
 
     #[test]
-    fn the_feed_of_a_user_begins_where_a_session_found_it() {
+    fn a_feed_begins_where_it_was_found_and_goes_on_with_what_is_told() {
         let hub = hub(8);
         let _seat = hub.sit_down(reader("a")).unwrap();
-        assert!(hub.positions(|_| true).is_empty());
+        let hash = reader("a").hash();
+        assert!(hub.meant_by(hash).is_empty());
 
-        hub.begin_at(&reader("a"), 41);
-        hub.begin_at(&reader("a"), 50);
-        assert_eq!(hub.positions(|_| true), [(reader("a"), 41)]);
+        let found = |seq| Told { seq, marks: 3 };
+        hub.begin_at(&reader("a"), found(41));
+        hub.begin_at(&reader("a"), found(50));
+        assert_eq!(hub.meant_by(hash), [(Arc::new(reader("a")), found(41))]);
 
-        hub.arrived(&reader("a"), 42, "x".into());
-        assert_eq!(hub.positions(|_| true), [(reader("a"), 42)]);
+        hub.arrived(&reader("a"), 42, &row(42));
+        assert_eq!(hub.meant_by(hash)[0].1, found(42));
+    }
+
+    #[tokio::test]
+    async fn marks_are_told_once() {
+        let hub = hub(8);
+        let seat = hub.sit_down(reader("a")).unwrap();
+        hub.begin_at(&reader("a"), Told { seq: 0, marks: 3 });
+
+        for marks in [3, 4, 4] {
+            hub.marked(&reader("a"), marks, &[News::mark(0, "m".into())]);
+        }
+        hub.arrived(&reader("a"), 1, &row(1));
+
+        let told = seat.mailbox.take().await.unwrap();
+        assert_eq!(told.text.as_str(), "m");
+        assert_eq!(next_seq(&seat).await, 1);
+    }
+
+    #[test]
+    fn feeds_are_gone_through_a_part_at_a_time() {
+        let hub = Hub::new(Limits {
+            send_buffer: 8,
+            sockets_max: 0,
+            sockets_per_user_max: 0,
+        });
+        let users = ["a", "b", "c", "d", "e"];
+        let _seats: Vec<_> = users.map(|user| hub.sit_down(reader(user)).unwrap()).into();
+
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let part = hub.next_after(after.as_ref(), 2);
+            assert!(part.len() <= 2);
+            let Some((last, _)) = part.last() else { break };
+            after = Some(Arc::clone(last));
+            seen.extend(part.iter().map(|(reader, _)| reader.user_id.to_string()));
+        }
+        assert_eq!(seen, users);
     }
 }

@@ -1,26 +1,39 @@
-//! The live feed: sockets, who they belong to, and how a committed notification reaches them.
+//! The live feed: who follows it, and how a committed notification reaches them.
 //!
-//! [`feed`] reads what was committed, [`hub`] knows who is connected here, [`session`] speaks with
-//! one socket in the words of [`frame`].
+//! [`feed`] reads what was committed, [`hub`] knows who is connected here, and a [`follower`](follow)
+//! makes of both every row once and in order. A [socket](session), a [`stream`] and a [`poll`] are
+//! three ways to hand that to a client, whom [`admission`] lets in, by a [`ticket`] perhaps. What
+//! everybody asks when they come is asked for all together at the [`desk`].
 
+mod admission;
+mod allowance;
+pub(crate) mod desk;
 pub(crate) mod feed;
+mod follow;
 pub(crate) mod frame;
+mod gather;
+mod goodbye;
 pub(crate) mod hub;
+mod mailbox;
+pub(crate) mod poll;
 mod session;
+pub(crate) mod stream;
+pub(crate) mod ticket;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, Response, header};
+use axum::http::{HeaderMap, Response};
 use chrono::{DateTime, Utc};
-use domain::NotificationId;
+use domain::{FeedNews, NotificationId};
 use store::reading::{Ack, Mark, Marked};
 use store::{Connection, StoreError};
 
+use self::admission::{Refusal, admit};
+use self::follow::Ended;
 use self::hub::Reader;
-use self::session::{Admission, code};
-use crate::api::auth::{Caller, credential_of};
+use self::session::code;
 use crate::api::error::ApiError;
 use crate::api::query::Query;
 use crate::app::App;
@@ -29,15 +42,12 @@ use crate::edge::Visit;
 /// The protocol we speak.
 const PROTOCOL: &str = "postrider.v1";
 
-/// What comes before the token in a protocol header.
-const BEARER: &str = "bearer.";
+/// Largest frame a client may send.
+const MESSAGE_BYTES_MAX: usize = 512 * 1024;
 
-/// Largest frame a client may send: an ack is a tenth of a kilobyte.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-
-/// Read buffer per socket. The library's 128 KiB would cost 10 000 idle sockets more than a
-/// gigabyte.
-const READ_BUFFER_BYTES: usize = 4096;
+/// Read buffer per socket, for acks of a tenth of a kilobyte; larger frames get theirs while they
+/// come. The library's 128 KiB would cost 10 000 idle sockets more than a gigabyte.
+const READ_BUFFER_BYTES: usize = 1024;
 
 /// Largest frame that can be written to a socket: a notification carries its event's payload, which
 /// in a batch of 16 MiB may be nearly all of it, and grows where numbers are written anew. Frames
@@ -51,6 +61,7 @@ const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[utoipa::path(
     get, path = "/v1/ws", tag = "Feed", operation_id = "live_feed",
     params(
+        ("ticket" = Option<String>, Query, description = "A one-time ticket."),
         ("token" = Option<String>, Query, description = "A user token, where no header can be set."),
         ("last_seq" = Option<i64>, Query, minimum = 0, description = "Go on after this number."),
     ),
@@ -68,20 +79,17 @@ pub(crate) async fn upgrade(
 ) -> Result<Response<Body>, ApiError> {
     let upgrade =
         upgrade.map_err(|_plain| ApiError::malformed("", "this path speaks WebSocket"))?;
-    let last_seq = query.parsed("last_seq", "must be a seq from this feed", |text| {
-        text.parse::<i64>().ok().filter(|seq| *seq >= 0)
-    });
-    let credential = bearer_of(&headers)
-        .map(str::to_owned)
-        .or_else(|| query.raw("token").filter(|_| app.config.auth.query_token))
-        .or_else(|| credential_of(&headers).map(str::to_owned))
-        .ok_or_else(|| ApiError::unauthorized("a socket needs a user token"))?;
-    query.finish()?;
-    let admission = match app.authenticate(&visit, &credential).await {
-        Ok(caller) => admit(caller, last_seq, app.clock.now()),
-        Err(error) if error.is_unauthorized() => None,
-        Err(error) => return Err(error),
+    if !app.edge.pages.may_connect(&headers) {
+        let detail = "pages of this origin may not connect; see cors.origins";
+        return Err(ApiError::forbidden(detail));
+    }
+    let last_seq = seq_of(&mut query, "last_seq");
+    let admission = match admit(&app, &visit, &headers, &mut query).await {
+        Ok(admission) => Some(admission),
+        Err(Refusal::Bad(_)) => None,
+        Err(refusal) => return Err(refusal.into()),
     };
+    query.finish()?;
 
     // Shutdown waits for the socket, however it is served.
     let tracked = app.lifetime.tasks.token();
@@ -92,39 +100,39 @@ pub(crate) async fn upgrade(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(|mut socket| async move {
+        .on_upgrade(move |mut socket| async move {
             if let Some(admission) = admission {
-                session::run(app, socket, admission).await;
+                session::run(app, socket, admission, last_seq).await;
             } else {
                 app.metrics.websocket_errors.inc();
-                session::close(&mut socket, code::BAD_CREDENTIAL, "bad credential").await;
+                let reason = "bad credential".into();
+                session::close(&mut socket, code::BAD_CREDENTIAL, reason).await;
             }
             drop(tracked);
         });
     Ok(response)
 }
 
-/// The token in `Sec-WebSocket-Protocol: postrider.v1, bearer.<jwt>`.
-fn bearer_of(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|protocol| protocol.trim().strip_prefix(BEARER))
+/// A place in the feed, as a client names it.
+fn seq_of(query: &mut Query, name: &str) -> Option<i64> {
+    query.parsed(name, "must be a seq from this feed", parse_seq)
 }
 
-/// What a caller gets to see; a service has no feed.
-fn admit(caller: Caller, last_seq: Option<i64>, now: DateTime<Utc>) -> Option<Admission> {
-    Some(Admission {
-        reader: Reader {
-            tenant_id: caller.tenant_id,
-            user_id: caller.user_id?,
-        },
-        last_seq,
-        expires_in: caller.expires_at.and_then(|end| (end - now).to_std().ok()),
-    })
+fn parse_seq(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|seq| *seq >= 0)
 }
+
+/// Why a request does not get to follow the feed.
+fn refuse(ended: Ended) -> ApiError {
+    match ended {
+        Ended::TooMany(_) => ApiError::too_many(RETRY_AFTER, "too many follow the feed already"),
+        Ended::Slow(_) | Ended::Unanswered(_) => ApiError::unavailable(),
+        Ended::Database(error) => ApiError::from_store(error),
+    }
+}
+
+/// When to ask again after too many.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Marks notifications as read, in the caller's transaction.
 pub(crate) async fn acknowledge(
@@ -149,11 +157,24 @@ pub(crate) async fn mark(
     store::reading::mark(connection, tenant_id, user_id, ids, mark, now).await
 }
 
-/// Tells all of the user's sockets here what was read, and how many are unread now. Call it after
-/// the commit.
-pub(crate) fn show_read(app: &App, reader: &Reader, marked: &Marked) {
+/// Marks notifications as read, in a transaction of its own.
+async fn acknowledge_alone(
+    app: &App,
+    reader: &Reader,
+    ack: &Ack,
+    now: DateTime<Utc>,
+) -> Result<Marked, StoreError> {
+    let mut tx = app.store.begin().await?;
+    let marked = acknowledge(&mut tx, reader, ack, now).await?;
+    tx.commit().await?;
+    Ok(marked)
+}
+
+/// Wakes all who follow the feed, here and elsewhere, to read what was marked. Call it after the
+/// commit.
+pub(crate) fn show_marked(app: &App, reader: &Reader, marked: &Marked) {
     if !marked.changed.is_empty() {
-        app.hub
-            .read(reader, marked.read.as_slice().into(), marked.unread);
+        let token = reader.token(FeedNews::Mark);
+        app.bell.ring(workers::INBOX_CHANGED, &token);
     }
 }

@@ -1,22 +1,20 @@
 //! One socket, from hello to goodbye.
-//!
-//! The order is: take a seat, read where the feed stands, say hello, send what was missed, then
-//! live. The session owns its cursor: a row at or below it is skipped, a row that leaves a gap
-//! makes it read the feed itself. So no `seq` is repeated or left out, whatever the hub does.
 
 use std::future::pending;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use prometheus::IntGauge;
-use store::StoreError;
 use store::reading::Ack;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use super::feed::{ROWS_MAX, to_text};
+use super::admission::Admission;
+use super::allowance::Allowance;
+use super::follow::{Ended, Follower};
 use super::frame::{ClientFrame, ServerFrame};
-use super::hub::{News, Reader, Seat};
+use super::goodbye;
+use super::mailbox::{Kind, News};
 use crate::app::App;
 
 /// How long a client may take to accept a frame.
@@ -24,6 +22,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pings that may stay unanswered.
+const UNANSWERED_MAX: u32 = 2;
 
 /// Close codes of the contract.
 pub(super) mod code {
@@ -40,71 +41,74 @@ pub(super) mod code {
 enum End {
     /// The client said goodbye or is gone.
     Left,
+    /// The process stops.
+    GoingAway,
     /// We say goodbye, with a code and a reason.
     Closed(u16, &'static str),
-    Database(StoreError),
 }
 
-impl From<StoreError> for End {
-    fn from(error: StoreError) -> Self {
-        Self::Database(error)
+impl From<Ended> for End {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::TooMany(_) => Self::Closed(code::TOO_MANY, "too many sockets"),
+            Ended::Slow(_) => TOO_SLOW,
+            // Those who answer have said why.
+            Ended::Unanswered(_) => TRY_AGAIN,
+            Ended::Database(error) => {
+                let error = queue::describe(&error);
+                warn!(error, "a socket's feed could not be read");
+                TRY_AGAIN
+            }
+        }
     }
 }
 
-/// What a socket's upgrade decided.
-pub(super) struct Admission {
-    pub(super) reader: Reader,
-    /// The last row the client has seen; `None` begins with what comes next.
-    pub(super) last_seq: Option<i64>,
-    /// When the credential ends.
-    pub(super) expires_in: Option<Duration>,
-}
+const TOO_SLOW: End = End::Closed(code::TOO_SLOW, "too slow");
+const TRY_AGAIN: End = End::Closed(code::INTERNAL, "try again");
 
 /// Serves one socket until it ends.
-pub(super) async fn run(app: App, mut socket: WebSocket, admission: Admission) {
-    let Ok(seat) = app.hub.sit_down(admission.reader.clone()) else {
-        close(&mut socket, code::TOO_MANY, "too many sockets").await;
-        return;
-    };
+pub(super) async fn run(
+    app: App,
+    mut socket: WebSocket,
+    admission: Admission,
+    last_seq: Option<i64>,
+) {
     let _counted = Counted::up(&app.metrics.websocket_connections);
-    let expires_at = admission
-        .expires_in
-        .and_then(|left| Instant::now().checked_add(left));
-    let mut session = Session {
-        app: &app,
-        socket,
-        seat,
-        reader: admission.reader,
-        cursor: 0,
-    };
-    let end = match session.greet(admission.last_seq).await {
-        Ok(()) => session.live(expires_at).await,
-        Err(end) => end,
+    let ends_in = admission.ends_in;
+    let expires_at = ends_in.and_then(|left| Instant::now().checked_add(left));
+    let end = match Box::pin(Follower::join(&app, admission.reader, last_seq)).await {
+        Err(ended) => End::from(ended),
+        Ok((follower, hello)) => {
+            let mut session = Session {
+                allowance: Allowance::new(app.config.live.frames_per_second, Instant::now()),
+                app: &app,
+                socket: &mut socket,
+                follower,
+            };
+            match session.say(&hello.frame()).await {
+                Ok(()) => session.live(expires_at).await,
+                Err(end) => end,
+            }
+        }
     };
     match end {
         End::Left => debug!("socket left"),
-        End::Closed(code, reason) => {
-            if code != code::GOING_AWAY {
-                app.metrics.websocket_errors.inc();
-            }
-            close(&mut session.socket, code, reason).await;
+        End::GoingAway => {
+            let pause = goodbye::pause(app.hub.followers(), rand::random());
+            close(&mut socket, code::GOING_AWAY, goodbye::reason(pause).into()).await;
         }
-        End::Database(error) => {
+        End::Closed(code, reason) => {
             app.metrics.websocket_errors.inc();
-            warn!(
-                error = queue::describe(&error),
-                "a socket's feed could not be read"
-            );
-            close(&mut session.socket, code::INTERNAL, "try again").await;
+            close(&mut socket, code, Utf8Bytes::from_static(reason)).await;
         }
     }
 }
 
-/// Counts a socket for as long as it is served, however that ends.
-struct Counted(IntGauge);
+/// Counts a follower for as long as it is served, however that ends.
+pub(super) struct Counted(IntGauge);
 
 impl Counted {
-    fn up(gauge: &IntGauge) -> Self {
+    pub(super) fn up(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
@@ -117,13 +121,10 @@ impl Drop for Counted {
 }
 
 /// Says goodbye, if the client still listens.
-pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
-    let frame = CloseFrame {
-        code,
-        reason: Utf8Bytes::from_static(reason),
-    };
+pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: Utf8Bytes) {
     let goodbye = async {
         // An error means that the client is gone already.
+        let frame = CloseFrame { code, reason };
         if socket.send(Message::Close(Some(frame))).await.is_ok() {
             while let Some(Ok(_)) = socket.recv().await {}
         }
@@ -135,98 +136,43 @@ pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: &'static st
 
 struct Session<'a> {
     app: &'a App,
-    socket: WebSocket,
-    seat: Seat,
-    reader: Reader,
-    /// The last row sent.
-    cursor: i64,
+    socket: &'a mut WebSocket,
+    follower: Follower,
+    allowance: Allowance,
 }
 
 impl Session<'_> {
-    /// Says hello and sends what came after `last_seq`.
-    async fn greet(&mut self, last_seq: Option<i64>) -> Result<(), End> {
-        let mut conn = self.app.store.acquire().await?;
-        let head =
-            store::inbox::head(&mut conn, &self.reader.tenant_id, &self.reader.user_id).await?;
-        drop(conn);
-        self.app.hub.begin_at(&self.reader, head.seq);
-        self.cursor = last_seq.unwrap_or(head.seq);
-        self.say(&ServerFrame::Hello {
-            seq: head.seq,
-            unread: head.unread,
-        })
-        .await?;
-        if self.cursor > head.seq {
-            // A number we never gave out: the client knows another database than this one.
-            return self.resync(head.seq).await;
-        }
-        if self.cursor < head.seq {
-            self.catch_up().await?;
-        }
-        if self.cursor < head.seq {
-            // Not even the last of them is there any more.
-            return self.resync(head.seq).await;
-        }
-        Ok(())
-    }
-
-    /// Sends every row after the cursor.
-    async fn catch_up(&mut self) -> Result<(), End> {
-        loop {
-            let mut conn = self.app.store.acquire().await?;
-            let Reader { tenant_id, user_id } = &self.reader;
-            let rows =
-                store::inbox::feed_after(&mut conn, tenant_id, user_id, self.cursor, ROWS_MAX)
-                    .await?;
-            drop(conn);
-            for row in &rows {
-                if row.seq != self.cursor + 1 {
-                    // What lies between has been removed.
-                    self.resync(row.seq - 1).await?;
-                }
-                self.send_row(row.seq, to_text(row)).await?;
-            }
-            if (rows.len() as i64) < ROWS_MAX {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Tells the client to fetch the list and go on from `seq`.
-    async fn resync(&mut self, seq: i64) -> Result<(), End> {
-        self.cursor = seq;
-        self.say(&ServerFrame::Resync { seq }).await
-    }
-
     async fn live(&mut self, expires_at: Option<Instant>) -> End {
         let ping_interval = self.app.config.live.ping_interval;
         let mut next_ping = Instant::now() + ping_interval;
         let mut unanswered = 0;
         loop {
             let step = tokio::select! {
-                biased;
-                () = self.app.lifetime.closing.cancelled() => {
-                    Err(End::Closed(code::GOING_AWAY, "going away"))
-                }
-                () = self.seat.slow.cancelled() => Err(End::Closed(code::TOO_SLOW, "too slow")),
+                () = self.app.lifetime.closing.cancelled() => Err(End::GoingAway),
                 () = until(expires_at) => {
-                    Err(End::Closed(code::BAD_CREDENTIAL, "the token has expired"))
+                    Err(End::Closed(code::BAD_CREDENTIAL, "the credential has expired"))
                 }
-                news = self.seat.news.recv() => match news {
-                    Some(news) => self.pass_on(news).await,
-                    None => Err(End::Closed(code::INTERNAL, "try again")),
+                news = self.follower.next() => match news {
+                    Ok(news) => self.pass_on(news).await,
+                    Err(ended) => Err(End::from(ended)),
                 },
                 received = self.socket.recv() => {
-                    next_ping = Instant::now() + ping_interval;
+                    let now = Instant::now();
+                    next_ping = now + ping_interval;
                     unanswered = 0;
-                    self.hear(received).await
+                    if self.allowance.spend(now) {
+                        self.hear(received).await
+                    } else {
+                        Err(End::Closed(code::TOO_MANY, "too many frames"))
+                    }
                 }
                 () = sleep_until(next_ping) => {
                     next_ping = Instant::now() + ping_interval;
                     unanswered += 1;
-                    match unanswered {
-                        1 | 2 => self.send(Message::Ping(Vec::new().into())).await,
-                        _ => Err(End::Left),
+                    if unanswered > UNANSWERED_MAX {
+                        Err(End::Left)
+                    } else {
+                        self.send(Message::Ping(Vec::new().into())).await
                     }
                 }
             };
@@ -237,35 +183,22 @@ impl Session<'_> {
     }
 
     async fn pass_on(&mut self, news: News) -> Result<(), End> {
-        match news {
-            News::Arrived { seq, .. } if seq <= self.cursor => Ok(()),
-            News::Arrived { seq, text } if seq == self.cursor + 1 => self.send_row(seq, text).await,
-            News::Arrived { .. } => self.catch_up().await,
-            News::Read { ids, unread } => self.say(&ServerFrame::Read { ids: &ids, unread }).await,
+        self.send(Message::Text(news.text)).await?;
+        if news.kind == Kind::Row {
+            self.app.metrics.websocket_messages_sent.inc();
         }
+        Ok(())
     }
 
     async fn hear(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), End> {
         match received {
             Some(Ok(Message::Text(text))) => match ClientFrame::parse(text.as_str()) {
                 Ok(ClientFrame::Ping) => self.say(&ServerFrame::Pong).await,
-                Ok(ClientFrame::Ack(ack)) => self.acknowledge(ack).await,
-                Err(detail) => {
-                    self.say(&ServerFrame::Error {
-                        code: "bad_frame",
-                        detail: &detail,
-                    })
-                    .await
-                }
+                // Boxed, so that sockets that only listen are small.
+                Ok(ClientFrame::Ack(ack)) => Box::pin(self.acknowledge(ack)).await,
+                Err(detail) => self.say_bad_frame(&detail).await,
             },
-            Some(Ok(Message::Binary(_))) => {
-                let detail = "frames are JSON text";
-                self.say(&ServerFrame::Error {
-                    code: "bad_frame",
-                    detail,
-                })
-                .await
-            }
+            Some(Ok(Message::Binary(_))) => self.say_bad_frame("frames are JSON text").await,
             // The library answers pings itself.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Err(error)) if is_too_big(&error) => {
@@ -275,50 +208,45 @@ impl Session<'_> {
         }
     }
 
-    /// Marks as read, and tells all of the user's sockets here.
+    /// Marks as read. The news of it comes the way of all news, to this socket as well.
     async fn acknowledge(&mut self, ack: Ack) -> Result<(), End> {
-        let mut tx = self.app.store.begin().await?;
-        let acked = super::acknowledge(&mut tx, &self.reader, &ack, self.app.clock.now()).await?;
-        tx.commit().await?;
-        super::show_read(self.app, &self.reader, &acked);
+        let reader = self.follower.reader();
+        let now = self.app.clock.now();
+        let acked = super::acknowledge_alone(self.app, reader, &ack, now).await;
+        let acked = acked.map_err(|error| End::from(Ended::Database(error)))?;
+        super::show_marked(self.app, self.follower.reader(), &acked);
         if acked.changed.is_empty() {
             // Nothing changed for the others; whoever asked still gets an answer.
-            return self
-                .say(&ServerFrame::Read {
-                    ids: &[],
-                    unread: acked.unread,
-                })
-                .await;
+            let (ids, unread) = (&[][..], acked.unread);
+            return self.say(&ServerFrame::Read { ids, unread }).await;
         }
         Ok(())
     }
 
-    async fn send_row(&mut self, seq: i64, text: Utf8Bytes) -> Result<(), End> {
-        self.send(Message::Text(text)).await?;
-        self.cursor = seq;
-        self.app.metrics.websocket_messages_sent.inc();
-        Ok(())
+    async fn say_bad_frame(&mut self, detail: &str) -> Result<(), End> {
+        let code = "bad_frame";
+        self.say(&ServerFrame::Error { code, detail }).await
     }
 
     async fn say(&mut self, frame: &ServerFrame<'_>) -> Result<(), End> {
         self.send(Message::Text(frame.to_text())).await
     }
 
-    /// Sends a frame, at most for [`WRITE_TIMEOUT`] and until the hub finds the client too slow.
+    /// Sends a frame, at most for [`WRITE_TIMEOUT`] and until the follower is found too slow.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         tokio::select! {
             biased;
             sent = timeout(WRITE_TIMEOUT, self.socket.send(message)) => match sent {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(_gone)) => Err(End::Left),
-                Err(_elapsed) => Err(End::Closed(code::TOO_SLOW, "too slow")),
+                Err(_elapsed) => Err(TOO_SLOW),
             },
-            () = self.seat.slow.cancelled() => Err(End::Closed(code::TOO_SLOW, "too slow")),
+            () = self.follower.overflown() => Err(TOO_SLOW),
         }
     }
 }
 
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => pending().await,

@@ -10,6 +10,7 @@ use domain::{
 use postrider::api::token::issue_token;
 use postrider::app::{App, Surroundings};
 use postrider::config::{Config, Secret};
+use postrider::health::Hearing;
 use postrider::server;
 use postrider::shutdown::Lifetime;
 use queue::{Bell, Clock, Listener};
@@ -65,7 +66,10 @@ impl Front {
             registry: prometheus::Registry::new(),
             bell: bell.clone(),
             inbox_changed,
-            listening,
+            hearing: Hearing {
+                postgres: listening,
+                nats: None,
+            },
             catalog: workers::Catalog::new(render::Templates::builtin().unwrap()),
             lifetime: lifetime.clone(),
         })

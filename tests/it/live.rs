@@ -196,7 +196,7 @@ async fn a_frame_over_its_limit_closes_with_1009() {
     let mut socket = Socket::open(&front, "u1", "").await;
     socket.hear().await;
 
-    socket.send(Message::text("x".repeat(70_000))).await;
+    socket.send(Message::text("x".repeat(512 * 1024 + 1))).await;
 
     assert_eq!(socket.hear_close().await, 1009);
 }

@@ -1,6 +1,7 @@
 //! Ledger: writes effects in the queue's settlement, and wakes the feeds they reached.
 
 use chrono::{DateTime, Utc};
+use domain::{FeedNews, feed_hash};
 use queue::{Bell, Clock, Connection, Effects, Lease, NewJob};
 use store::Effect;
 use store::settlement::{Applied, Limits, StatusMove, apply_within};
@@ -43,7 +44,7 @@ impl Effects for Ledger {
             metrics.committed(&applied);
         }
         let feeds = applied.arrivals.iter();
-        let tokens = feeds.map(|(tenant_id, user_id)| domain::feed_token(tenant_id, user_id));
+        let tokens = feeds.map(|(tenant, user)| FeedNews::Arrival.token(feed_hash(tenant, user)));
         self.bell.ring_all(INBOX_CHANGED, tokens.collect());
         for moved in &applied.moves {
             log(moved);

@@ -36,7 +36,7 @@ mod trace;
 
 pub use channel::Channel;
 pub use digest::{DigestKey, Telling};
-pub use feed::feed_token;
+pub use feed::{FeedNews, feed_hash};
 pub use id::{DeliveryId, DigestId, EventId, NotificationId, ReplayId, RuleId, TenantId, UserId};
 pub use limit::{
     Claim, Counter, Limit, LimitBook, LimitOf, LimitSubmission, Room, Scope, SendFacts,

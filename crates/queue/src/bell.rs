@@ -27,6 +27,12 @@ const PAYLOAD_BYTES_MAX: usize = 7900;
 /// Means "more than fits here: look at everything".
 pub const EVERYTHING: &str = "*";
 
+/// Another way to other processes than NOTIFY.
+pub trait Carrier: std::fmt::Debug + Send + Sync {
+    /// Takes a payload along; `false` leaves it to NOTIFY. It does not wait.
+    fn carry(&self, payload: &str) -> bool;
+}
+
 /// Rings other processes, and this one at once.
 #[derive(Debug, Clone, Default)]
 pub struct Bell {
@@ -41,6 +47,8 @@ struct Shared {
     local: Arc<Notify>,
     /// Others of this process who are told without that detour.
     nearby: Mutex<Vec<Neighbour>>,
+    /// By channel, where there is another way.
+    carriers: Mutex<HashMap<&'static str, Arc<dyn Carrier>>>,
 }
 
 /// A subscriber in this process, and the channel it listens on.
@@ -60,6 +68,11 @@ impl Bell {
     /// Tells `sender` at once of what this process rings on `channel`.
     pub(crate) fn tell(&self, channel: &'static str, sender: broadcast::Sender<Arc<str>>) {
         locked(&self.shared.nearby).push((channel, sender));
+    }
+
+    /// Lets what is rung on `channel` be carried past Postgres, as far as `carrier` takes it.
+    pub fn carry_by(&self, channel: &'static str, carrier: Arc<dyn Carrier>) {
+        locked(&self.shared.carriers).insert(channel, carrier);
     }
 
     /// Notes that `token` has news on `channel`. Call it after the commit; it does not wait.
@@ -109,7 +122,11 @@ impl Bell {
             };
             let rung = std::mem::take(&mut *locked(&self.shared.rung));
             for (channel, tokens) in rung {
+                let carrier = locked(&self.shared.carriers).get(channel).cloned();
                 for payload in payloads(&tokens) {
+                    if carrier.as_ref().is_some_and(|it| it.carry(&payload)) {
+                        continue;
+                    }
                     if let Err(error) = notify(&pool, channel, &payload).await {
                         // Polling finds the jobs; the next ring tries the connection again.
                         debug!(error = describe(&error), "wake-up was not sent");

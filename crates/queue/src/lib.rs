@@ -74,7 +74,7 @@ mod tests;
 
 pub use backend::JobBackend;
 pub use backoff::Backoff;
-pub use bell::{Bell, EVERYTHING, JOBS_AVAILABLE};
+pub use bell::{Bell, Carrier, EVERYTHING, JOBS_AVAILABLE};
 pub use chance::Chance;
 pub use clock::{Clock, uuid_at};
 pub use config::{Limits, QueueConfig};

@@ -60,6 +60,14 @@ impl Listener {
         receiver
     }
 
+    /// Those who subscribed to `channel`, for whoever brings its wake-ups another way.
+    pub fn subscribers(
+        &self,
+        channel: &'static str,
+    ) -> Vec<tokio::sync::broadcast::Sender<Arc<str>>> {
+        self.subscribers.get(channel).cloned().unwrap_or_default()
+    }
+
     /// Whether the connection stands, for `/health/detailed` and the log.
     pub fn connected(&self) -> watch::Receiver<bool> {
         self.connected.subscribe()

@@ -392,6 +392,8 @@ pub async fn forget(
             delete from idempotency_keys where tenant_id = $1 and user_id = $2 returning 1
         ), sessions as (
             delete from console_sessions where tenant_id = $1 and user_id = $2 returning 1
+        ), tickets as (
+            delete from live_tickets where tenant_id = $1 and user_id = $2
         ), people as (
             delete from users where tenant_id = $1 and user_id = $2 returning 1
         )

@@ -4,6 +4,10 @@
 //! entry marked unread comes back into the list. The unread ones are counted on the feed's head,
 //! whose lock everybody takes first, so the count is exact at every commit. Everything up to the
 //! head's `read_seq` is read: whoever looks for what is unread begins behind it.
+//!
+//! Every change raises the head's `marks`, and an entry that became read keeps that number: so a node
+//! that missed the news finds out what was read since it last looked
+//! ([`following`](crate::following)).
 
 use chrono::{DateTime, Utc};
 use domain::{Channel, NotificationId, TenantId, UserId};
@@ -114,7 +118,7 @@ async fn read_up_to(
     let rows = sqlx::query!(
         r#"
         update inbox
-        set read_at = $5, seen_at = coalesce(seen_at, $5)
+        set read_at = $5, seen_at = coalesce(seen_at, $5), marked = $6
         where tenant_id = $1 and user_id = $2 and seq > $3 and seq <= $4 and read_at is null
         returning seq, notification_id
         "#,
@@ -123,6 +127,7 @@ async fn read_up_to(
         head.read_seq,
         up_to,
         now,
+        head.marks + 1,
     )
     .fetch_all(&mut *connection)
     .await
@@ -139,7 +144,7 @@ async fn read_up_to(
         ..head
     };
     if up_to > head.read_seq {
-        write_head(connection, tenant_id, user_id, after).await?;
+        write_head(connection, tenant_id, user_id, after, false).await?;
     }
     Ok(Marked {
         changed: read.clone(),
@@ -175,7 +180,7 @@ pub async fn mark(
             ..Marked::default()
         });
     }
-    write(connection, tenant_id, user_id, &after).await?;
+    write(connection, tenant_id, user_id, &after, head.marks + 1).await?;
 
     let is_unread = |reading: &Reading| reading.read_at.is_none();
     let (mut read, mut unread, mut read_seq) = (Vec::new(), head.unread, head.read_seq);
@@ -197,7 +202,14 @@ pub async fn mark(
         read_seq,
         ..head
     };
-    write_head(connection, tenant_id, user_id, after_all).await?;
+    match mark {
+        // A bell that rings for that would ring for itself.
+        Mark::Seen => {}
+        Mark::Read => write_head(connection, tenant_id, user_id, after_all, false).await?,
+        Mark::Unread | Mark::Archived | Mark::Unarchived => {
+            write_head(connection, tenant_id, user_id, after_all, true).await?;
+        }
+    }
     Ok(Marked {
         read,
         changed: after
@@ -215,6 +227,8 @@ struct Head {
     seq: i64,
     unread: i64,
     read_seq: i64,
+    /// How often its entries were marked.
+    marks: i64,
 }
 
 /// The head comes first, as in a settlement: whoever holds it changes the feed alone.
@@ -226,7 +240,7 @@ async fn lock_head(
     sqlx::query_as!(
         Head,
         r#"
-        select seq, unread, read_seq
+        select seq, unread, read_seq, marks
         from inbox_heads
         where tenant_id = $1 and user_id = $2
         for no key update
@@ -244,13 +258,20 @@ async fn write_head(
     tenant_id: &TenantId,
     user_id: &UserId,
     head: Head,
+    is_altered: bool,
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "update inbox_heads set unread = $3, read_seq = $4 where tenant_id = $1 and user_id = $2",
+        r#"
+        update inbox_heads
+        set unread = $3, read_seq = $4, marks = marks + 1,
+            altered = case when $5 then marks + 1 else altered end
+        where tenant_id = $1 and user_id = $2
+        "#,
         tenant_id.as_str(),
         user_id.as_str(),
         head.unread,
         head.read_seq,
+        is_altered,
     )
     .execute(connection)
     .await
@@ -318,6 +339,7 @@ async fn write(
     tenant_id: &TenantId,
     user_id: &UserId,
     entries: &[(Entry, Reading)],
+    marks: i64,
 ) -> Result<(), StoreError> {
     let seqs: Vec<_> = entries.iter().map(|(entry, _)| entry.seq).collect();
     let seen: Vec<_> = entries.iter().map(|(_, after)| after.seen_at).collect();
@@ -326,7 +348,9 @@ async fn write(
     sqlx::query!(
         r#"
         update inbox as entry
-        set seen_at = marked.seen_at, read_at = marked.read_at, archived_at = marked.archived_at
+        set seen_at = marked.seen_at, read_at = marked.read_at, archived_at = marked.archived_at,
+            marked = case when entry.read_at is null and marked.read_at is not null
+                then $7 else entry.marked end
         from unnest($3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[])
             as marked (seq, seen_at, read_at, archived_at)
         where entry.tenant_id = $1 and entry.user_id = $2 and entry.seq = marked.seq
@@ -337,6 +361,7 @@ async fn write(
         &seen as &[Option<DateTime<Utc>>],
         &read as &[Option<DateTime<Utc>>],
         &archived as &[Option<DateTime<Utc>>],
+        marks,
     )
     .execute(connection)
     .await
@@ -418,15 +443,20 @@ pub(crate) async fn trim(
             ) as entry
         ), marked as (
             update inbox as entry
-            set read_at = oldest.at, seen_at = coalesce(entry.seen_at, oldest.at)
+            set read_at = oldest.at, seen_at = coalesce(entry.seen_at, oldest.at),
+                marked = head.marks + 1
             from oldest
+            join inbox_heads as head
+                on head.tenant_id = oldest.tenant_id and head.user_id = oldest.user_id
             where entry.tenant_id = oldest.tenant_id
               and entry.user_id = oldest.user_id
               and entry.seq = oldest.seq
             returning entry.tenant_id, entry.user_id, entry.seq
         )
         update inbox_heads as head
-        set unread = head.unread - trimmed.count, read_seq = greatest(head.read_seq, trimmed.last)
+        set unread = head.unread - trimmed.count,
+            read_seq = greatest(head.read_seq, trimmed.last),
+            marks = head.marks + 1
         from (
             select tenant_id, user_id, count(*) as count, max(seq) as last
             from marked
@@ -549,7 +579,8 @@ pub async fn prune(
             group by tenant_id, user_id
         ), head as (
             update inbox_heads as head
-            set unread = head.unread - counted.unread
+            set unread = head.unread - counted.unread,
+                marks = head.marks + 1, altered = head.marks + 1
             from counted
             where head.tenant_id = counted.tenant_id
               and head.user_id = counted.user_id

@@ -1,0 +1,177 @@
+//! One follower of a feed: every row once and in order, whoever brings it.
+//!
+//! The order is: take a seat, read where the feed stands, then what was missed, then what the hub
+//! brings. The follower owns its cursor: a row at or below it is skipped, and one that leaves a gap
+//! makes it read the feed itself. So no `seq` is repeated or left out, whatever the hub does. Sockets,
+//! streams and polls are all made of this.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use store::StoreError;
+use store::inbox::FeedItem;
+
+use super::desk::{Arrival, MISSED_MAX};
+use super::feed::{ROWS_MAX, to_text};
+use super::frame::ServerFrame;
+use super::gather::Unanswered;
+use super::hub::{Reader, Seat, Told, TooMany};
+use super::mailbox::{Kind, News, Overflown};
+use crate::app::App;
+
+/// Why a follower ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(transparent)]
+    Slow(#[from] Overflown),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    #[error(transparent)]
+    Database(#[from] StoreError),
+}
+
+/// Where the feed stood when the follower came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) seq: i64,
+    pub(super) unread: i64,
+}
+
+impl Hello {
+    pub(super) fn frame(self) -> ServerFrame<'static> {
+        ServerFrame::Hello {
+            seq: self.seq,
+            unread: self.unread,
+        }
+    }
+}
+
+pub(super) struct Follower {
+    app: App,
+    seat: Seat,
+    /// The last row that was handed out or waits in the backlog.
+    cursor: i64,
+    /// Up to here there must be rows.
+    owed: i64,
+    backlog: VecDeque<News>,
+    /// Whether there is more to read before the hub is listened to again.
+    is_behind: bool,
+}
+
+impl Follower {
+    /// Takes a seat and finds out what was missed after `last_seq`; `None` begins with what comes
+    /// next.
+    pub(super) async fn join(
+        app: &App,
+        reader: Reader,
+        last_seq: Option<i64>,
+    ) -> Result<(Self, Hello), Ended> {
+        let seat = app.hub.sit_down(reader)?;
+        let reader = Arc::clone(&seat.reader);
+        let greeting = app.desk.greet(Arrival { reader, last_seq }).await?;
+        let (seq, marks) = (greeting.seq, greeting.marks);
+        app.hub.begin_at(&seat.reader, Told { seq, marks });
+        let mut follower = Self {
+            app: app.clone(),
+            seat,
+            cursor: last_seq.unwrap_or(seq),
+            owed: seq,
+            backlog: VecDeque::new(),
+            is_behind: false,
+        };
+        let replay_max = i64::from(app.config.live.replay_max);
+        let is_too_old = replay_max > 0 && seq - follower.cursor > replay_max;
+        if follower.cursor > seq || is_too_old {
+            // Either a number we never gave out, from another database than this one, or too much
+            // to tell.
+            follower.resync(seq);
+        } else if follower.cursor < seq {
+            match greeting.missed {
+                Some(rows) => follower.append(&rows, MISSED_MAX),
+                None => follower.is_behind = true,
+            }
+        }
+        let unread = greeting.unread;
+        Ok((follower, Hello { seq, unread }))
+    }
+
+    /// The next frame. A wait that is given up loses nothing.
+    pub(super) async fn next(&mut self) -> Result<News, Ended> {
+        loop {
+            if let Some(news) = self.backlog.pop_front() {
+                if self.backlog.is_empty() {
+                    // Idle followers are many.
+                    self.backlog = VecDeque::new();
+                }
+                return Ok(news);
+            }
+            if self.is_behind {
+                // Large and rare, and it would make every idle follower as large.
+                let rows = Box::pin(self.read_on()).await?;
+                self.append(&rows, ROWS_MAX);
+                continue;
+            }
+            let news = self.seat.mailbox.take().await?;
+            match news.kind {
+                Kind::Mark | Kind::Resync => return Ok(news),
+                Kind::Row if news.seq <= self.cursor => {}
+                Kind::Row if news.seq == self.cursor + 1 => {
+                    self.cursor = news.seq;
+                    return Ok(news);
+                }
+                Kind::Row => {
+                    self.owed = news.seq;
+                    self.is_behind = true;
+                }
+            }
+        }
+    }
+
+    /// Waits until the follower is too slow for what comes.
+    pub(super) async fn overflown(&self) {
+        self.seat.mailbox.overflown().await;
+    }
+
+    /// Whether a frame waits.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() || self.is_behind
+    }
+
+    /// Whose feed it is.
+    pub(super) fn reader(&self) -> &Reader {
+        &self.seat.reader
+    }
+
+    async fn read_on(&self) -> Result<Vec<FeedItem>, StoreError> {
+        let mut conn = self.app.store.acquire().await?;
+        let Reader { tenant_id, user_id } = self.seat.reader.as_ref();
+        let limit = ROWS_MAX as i64;
+        store::inbox::feed_after(&mut conn, tenant_id, user_id, self.cursor, limit).await
+    }
+
+    /// Puts rows that were read, of at most `limit`, behind the backlog.
+    fn append(&mut self, rows: &[FeedItem], limit: usize) {
+        for row in rows {
+            if row.seq != self.cursor + 1 {
+                // What lies between has been removed.
+                self.resync(row.seq - 1);
+            }
+            self.backlog.push_back(News::row(row.seq, to_text(row)));
+            self.cursor = row.seq;
+        }
+        self.is_behind = rows.len() >= limit;
+        if !self.is_behind && self.cursor < self.owed {
+            // Not even the last of them is there any more.
+            self.resync(self.owed);
+        }
+    }
+
+    /// Tells the client to fetch the list and go on from `seq`.
+    fn resync(&mut self, seq: i64) {
+        self.cursor = seq;
+        let text = ServerFrame::Resync { seq }.to_text();
+        self.backlog.push_back(News::resync(seq, text));
+    }
+}

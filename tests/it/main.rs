@@ -15,6 +15,7 @@ const SOON: Duration = Duration::from_secs(20);
 mod access;
 mod bad_input;
 mod brain;
+mod browser;
 mod cancel;
 mod cli;
 mod cloud_events;

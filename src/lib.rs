@@ -25,6 +25,7 @@ pub mod live;
 mod lookout;
 pub mod metrics;
 mod nats;
+pub mod pulse;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

@@ -88,6 +88,7 @@ impl Upkeep {
         self.prune_versions(now).await?;
         self.prune_counters(now).await?;
         self.prune_sessions(now).await?;
+        self.prune_pulse(now).await?;
         self.prune_tickets(now).await?;
         self.mend_schedules(now).await?;
         self.fold_counts(now).await?;
@@ -154,6 +155,17 @@ impl Upkeep {
     async fn prune_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
             let pruned = store::console::prune_sessions(&mut tx, now).await?;
+            tx.commit().await?;
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_pulse(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::pulse::prune(&mut tx, now - store::pulse::KEPT).await?;
             tx.commit().await?;
             if pruned == 0 {
                 break;

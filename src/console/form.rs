@@ -6,6 +6,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use chrono::{DateTime, Utc};
 
 use super::session::{Operator, Refusal};
 use crate::api::arrival;
@@ -124,6 +125,12 @@ impl Fields {
         pairs.filter_map(|pair| pair.raw(name)).collect()
     }
 
+    /// The value of `name` as a moment, in UTC where it does not say.
+    pub(super) fn time(&mut self, name: &str) -> Option<DateTime<Utc>> {
+        self.query
+            .parsed(name, "must be a time such as 2026-01-31T09:00", moment_of)
+    }
+
     /// To be read one by one, so that every problem is named.
     pub(super) fn reading(&mut self) -> &mut Query {
         &mut self.query
@@ -141,6 +148,23 @@ impl FromRequestParts<App> for Fields {
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, ApiError> {
         Ok(Self::parse(parts.uri.query().unwrap_or_default()))
     }
+}
+
+/// A moment as the fields for times write it, in UTC; or as the API does.
+fn moment_of(text: &str) -> Option<DateTime<Utc>> {
+    let whole = || DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok();
+    let local = || {
+        [
+            "%Y-%m-%dT%H:%M",
+            "%Y-%m-%dT%H:%M:%S",
+            "%Y-%m-%dT%H:%M:%S%.f",
+        ]
+        .into_iter()
+        .find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok())
+    };
+    whole()
+        .map(|moment| moment.with_timezone(&Utc))
+        .or_else(|| local().map(|moment| moment.and_utc()))
 }
 
 #[cfg(test)]
@@ -182,6 +206,19 @@ mod tests {
             sent(&[("origin", "http://notify.example:8003")]),
         ] {
             assert!(!is_ours(&others), "{others:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_read_as_browsers_write_it() {
+        let at = |text| moment_of(text).map(|at| at.to_rfc3339());
+        let expected = Some("2026-11-21T14:05:00+00:00".to_owned());
+
+        assert_eq!(at("2026-11-21T14:05"), expected);
+        assert_eq!(at("2026-11-21T14:05:00Z"), expected);
+        assert_eq!(at("2026-11-21T15:05:00 01:00"), expected);
+        for bad in ["", "yesterday", "2026-13-01T00:00", "14:05"] {
+            assert_eq!(at(bad), None, "{bad}");
         }
     }
 

@@ -11,19 +11,23 @@
 //! surrounds a page), [`dress`](mod@dress) (headers, and errors as pages), [`live`], then the pages.
 
 mod assets;
+mod audit;
+mod chart;
+mod dead_letters;
 mod dress;
 mod floor;
-#[allow(dead_code, reason = "pages that come next read more of a form")]
 mod form;
 mod fresh;
+mod hour;
 mod live;
 mod overview;
 mod queues;
+mod replays;
 mod session;
 mod shell;
 mod sign_in;
-#[allow(dead_code, reason = "pages that come next write more")]
 mod text;
+mod verdict;
 
 use axum::Router;
 use axum::http::{HeaderMap, header};
@@ -33,6 +37,7 @@ use axum::{body::Body, http::Response};
 
 use self::floor::Floor;
 use self::fresh::Fresh;
+use self::hour::Hours;
 use self::live::Streams;
 use self::session::Sessions;
 use crate::api::error::ApiError;
@@ -51,7 +56,7 @@ struct Entry {
 /// The pages, in the order of the navigation.
 const PAGES: &[Entry] = &[
     Entry {
-        path: "/console",
+        path: overview::PATH,
         title: "Overview",
         is_shared: false,
     },
@@ -59,6 +64,16 @@ const PAGES: &[Entry] = &[
         path: queues::PATH,
         title: "Queues",
         is_shared: true,
+    },
+    Entry {
+        path: dead_letters::PATH,
+        title: "Dead letters",
+        is_shared: false,
+    },
+    Entry {
+        path: audit::PATH,
+        title: "Audit",
+        is_shared: false,
     },
 ];
 
@@ -68,6 +83,7 @@ pub(crate) struct Console {
     sessions: Sessions,
     streams: Streams,
     floor: Fresh<Floor>,
+    hours: Hours,
 }
 
 /// Every route below `/console`.
@@ -76,6 +92,9 @@ pub(crate) fn router() -> Router<App> {
         .merge(sign_in::routes())
         .merge(overview::routes())
         .merge(queues::routes())
+        .merge(dead_letters::routes())
+        .merge(replays::routes())
+        .merge(audit::routes())
         .route("/assets/{name}", get(assets::file))
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::error::during;
+use crate::partitions::first_id;
 
 /// Entries on one page at most.
 const PAGE_ROWS_MAX: i64 = 1001;
@@ -65,10 +66,23 @@ pub async fn record(
     Ok(())
 }
 
+/// Which changes are meant. Empty means all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub subject: Option<String>,
+    /// Made at this moment or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Made before this moment.
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// Lists a tenant's changes, newest first, from `before` on.
 pub async fn list(
     connection: &mut PgConnection,
     tenant_id: &TenantId,
+    filter: &AuditFilter,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<AuditEntry>, StoreError> {
@@ -77,13 +91,24 @@ pub async fn list(
         r#"
         select audit_id, at, tenant_id, actor, action, subject, detail
         from audit
-        where tenant_id = $1 and ($2::uuid is null or audit_id < $2)
+        where tenant_id = $1
+          and ($2::uuid is null or audit_id < $2)
+          and ($4::text is null or actor = $4)
+          and ($5::text is null or action = $5)
+          and ($6::text is null or subject = $6)
+          and ($7::uuid is null or audit_id >= $7)
+          and ($8::uuid is null or audit_id < $8)
         order by audit_id desc
         limit $3
         "#,
         tenant_id.as_str(),
         before,
         limit.clamp(0, PAGE_ROWS_MAX),
+        filter.actor,
+        filter.action,
+        filter.subject,
+        filter.since.map(first_id),
+        filter.until.map(first_id),
     )
     .fetch_all(connection)
     .await

@@ -43,6 +43,7 @@ pub mod outbox;
 pub mod partitions;
 pub mod preferences;
 pub mod prepare;
+pub mod pulse;
 pub mod reading;
 pub mod recipients;
 pub mod replay;

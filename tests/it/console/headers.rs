@@ -7,7 +7,13 @@ use super::{Page, Visitor};
 use crate::front::{ADMIN_KEY, Front};
 
 /// Every page that is asked for in these tests.
-pub(super) const PATHS: [&str; 3] = ["/console", "/console/queues", "/console/sign-in"];
+pub(super) const PATHS: [&str; 5] = [
+    "/console",
+    "/console/queues",
+    "/console/dead-letters",
+    "/console/audit",
+    "/console/sign-in",
+];
 
 #[tokio::test]
 async fn every_answer_lets_in_nothing_from_elsewhere() {

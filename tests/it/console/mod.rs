@@ -1,6 +1,10 @@
 //! The operator's console, as a browser sees it.
 
+mod audit;
+mod dead_letters;
 mod headers;
+mod hostile;
+mod overview;
 mod queues;
 mod sign_in;
 
@@ -9,6 +13,7 @@ use domain::TenantId;
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 
+use crate::cli::bury;
 use crate::front::{ADMIN_KEY, Front, JWT_SECRET};
 
 /// Somebody at a browser that follows no redirect by itself.
@@ -145,4 +150,9 @@ pub(crate) fn admin_token(user: &str) -> String {
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
     jsonwebtoken::encode(&header, &claims, &key).unwrap()
+}
+
+/// Lets a job die of `error`, and answers its id.
+pub(crate) async fn insert_dead_letter(front: &Front, error: &str) -> String {
+    bury(front.store.pool(), "email", error).await
 }

@@ -26,10 +26,10 @@ const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Seconds that the oldest due job of a queue may wait before that is late.
-const LATE_SECONDS: f64 = 60.0;
+pub(crate) const LATE_SECONDS: f64 = 60.0;
 
 /// Seconds without a heartbeat after which a node counts as gone.
-const SILENT_SECONDS: f64 = 10.0;
+pub(crate) const SILENT_SECONDS: f64 = 10.0;
 
 /// One word for each part, and for the whole: the worst of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]

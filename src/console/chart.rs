@@ -249,8 +249,9 @@ mod tests {
 
     #[test]
     fn a_scale_ends_at_a_number_that_is_good_to_read() {
-        let tops = [0.0, 0.003, 1.0, 1.1, 4.0, 60.0, 999.0].map(round_up);
-        assert_eq!(tops, [1.0, 0.005, 1.0, 2.0, 5.0, 100.0, 1000.0]);
+        let tops =
+            [0.0, 0.003, 1.0, 1.1, 4.0, 60.0, 999.0].map(|value| round_up(value).to_string());
+        assert_eq!(tops, ["1", "0.005", "1", "2", "5", "100", "1000"]);
     }
 
     #[test]

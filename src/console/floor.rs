@@ -8,9 +8,7 @@ use queue::inspect::{QueueDepth, Worker};
 
 use crate::api::error::ApiError;
 use crate::app::App;
-
-/// Seconds without a heartbeat after which a process counts as gone, as in the report of health.
-const SILENT_SECONDS: f64 = 10.0;
+use crate::health::SILENT_SECONDS;
 
 /// One look.
 #[derive(Debug)]

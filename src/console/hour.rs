@@ -85,7 +85,7 @@ impl Hour {
     /// Looks at what an admin of `tenant_id` may see: of the tenant `default`, the installation.
     pub(super) async fn look(app: &App, tenant_id: &TenantId) -> Result<Arc<Self>, ApiError> {
         let hour = app.console.hours.of(tenant_id);
-        hour.get(Self::read(app, tenant_id)).await
+        hour.get(Box::pin(Self::read(app, tenant_id))).await
     }
 
     async fn read(app: &App, tenant_id: &TenantId) -> Result<Self, ApiError> {

@@ -21,15 +21,13 @@ use super::{floor, live, text};
 use crate::api;
 use crate::api::error::ApiError;
 use crate::app::App;
+use crate::health::LATE_SECONDS;
 
 /// Where the page is.
 pub(super) const PATH: &str = "/console/queues";
 
 /// How often an open page looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
-
-/// Seconds that the oldest due job may wait before that is late, as in the report of health.
-const LATE_SECONDS: f64 = 60.0;
 
 /// The routes of this file.
 pub(super) fn routes() -> Router<App> {

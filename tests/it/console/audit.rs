@@ -9,7 +9,11 @@ use crate::front::Front;
 async fn changes_are_listed_newest_first_and_found_by_who_what_and_when() {
     let front = Front::start().await;
     front
-        .create_key("pr_secon_key_of_the_tests_012345", "default", &[Role::Admin])
+        .create_key(
+            "pr_secon_key_of_the_tests_012345",
+            "default",
+            &[Role::Admin],
+        )
         .await;
     let first = Visitor::admin(&front).await;
     let second = Visitor::holding(&front, "pr_secon_key_of_the_tests_012345").await;
@@ -59,7 +63,9 @@ async fn changes_are_listed_newest_first_and_found_by_who_what_and_when() {
 #[tokio::test]
 async fn another_tenant_sees_its_own_changes_only() {
     let front = Front::start().await;
-    front.create_key("pr_other_key_of_the_tests_012345", "other", &[Role::Admin]).await;
+    front
+        .create_key("pr_other_key_of_the_tests_012345", "other", &[Role::Admin])
+        .await;
     let admin = Visitor::admin(&front).await;
     let other = Visitor::holding(&front, "pr_other_key_of_the_tests_012345").await;
 

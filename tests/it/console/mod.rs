@@ -1,6 +1,7 @@
 //! The operator's console, as a browser sees it.
 
 mod audit;
+mod browser;
 mod dead_letters;
 mod headers;
 mod hostile;

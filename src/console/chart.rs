@@ -150,13 +150,13 @@ fn shape(values: &[Option<f64>], top: f64) -> (String, String) {
     (path, area)
 }
 
-/// The next number that is good to read: 1, 2 or 5 with zeros.
+/// The next number that is good to read, and whose half is too.
 fn round_up(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
         return 1.0;
     }
     let magnitude = 10f64.powf(value.log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * magnitude);
+    let steps = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0].map(|step| step * magnitude);
     steps
         .into_iter()
         .find(|step| *step >= value * 0.999_999)
@@ -251,7 +251,7 @@ mod tests {
     fn a_scale_ends_at_a_number_that_is_good_to_read() {
         let tops =
             [0.0, 0.003, 1.0, 1.1, 4.0, 60.0, 999.0].map(|value| round_up(value).to_string());
-        assert_eq!(tops, ["1", "0.005", "1", "2", "5", "100", "1000"]);
+        assert_eq!(tops, ["1", "0.003", "1", "2", "4", "60", "1000"]);
     }
 
     #[test]

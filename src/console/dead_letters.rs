@@ -8,6 +8,7 @@ use axum::extract::{RawPathParams, State};
 use axum::http::{Response, StatusCode};
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
+use chrono::DateTime;
 use domain::ReplaySubmission;
 use queue::JobId;
 use queue::dead_letter::{DeadLetter, DeadLetterFilter, Order};
@@ -192,7 +193,7 @@ async fn show(
             ("Enqueued", "enqueued_at"),
             ("Died", "died_at"),
         ]
-        .map(|(name, field)| (name, plain(&whole[field])))
+        .map(|(name, field)| (name, when(&whole[field])))
         .into(),
         errors: errors(&whole["errors"]),
         payload: pretty(&whole["payload"]),
@@ -214,7 +215,7 @@ fn errors(errors: &Value) -> Vec<(String, String, String)> {
         .map(|entry| {
             (
                 plain(&entry["attempt"]),
-                plain(&entry["at"]),
+                when(&entry["at"]),
                 plain(&entry["error"]),
             )
         })
@@ -228,6 +229,13 @@ fn plain(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
+}
+
+/// A value that may be a moment, without quotes.
+fn when(value: &Value) -> String {
+    let text = plain(value);
+    let moment = DateTime::parse_from_rfc3339(&text).ok();
+    moment.map_or(text, |at| format!("{} UTC", text::moment(at.to_utc())))
 }
 
 fn pretty(value: &Value) -> String {

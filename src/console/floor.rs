@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::{DurationRound, TimeDelta};
 use domain::TenantId;
 use queue::inspect::{QueueDepth, Worker};
+use store::pulse::What;
 
 use crate::api::error::ApiError;
 use crate::app::App;
@@ -18,6 +20,8 @@ pub(super) struct Floor {
     pub(super) workers: Vec<Worker>,
     /// Who paused those that are paused.
     pub(super) paused_by: HashMap<String, String>,
+    /// Attempts that ended, a minute, by queue: over the running minute and the one before.
+    pub(super) rates: HashMap<String, f64>,
 }
 
 impl Floor {
@@ -44,10 +48,22 @@ impl Floor {
         let paused_by = store::audit::last_actors(&mut conn, &tenant_id, "queue.paused", &paused)
             .await
             .map_err(ApiError::from_store)?;
+        let now = app.clock.now();
+        let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
+        let since = minute - TimeDelta::minutes(1);
+        let finished = store::pulse::sums(&mut conn, What::Finished, since)
+            .await
+            .map_err(ApiError::from_store)?;
+        let minutes = (now - since).as_seconds_f64() / 60.0;
+        let rates = finished.into_iter();
+        let rates = rates
+            .map(|(queue, count)| (queue, count as f64 / minutes))
+            .collect();
         Ok(Self {
             queues,
             workers,
             paused_by,
+            rates,
         })
     }
 

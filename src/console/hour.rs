@@ -134,22 +134,26 @@ impl Hour {
         dead.truncate(DEAD_SHOWN_MAX);
         let axis = Axis { begins, now };
         let went_out = |minute: &Minute| minute.went_out.iter().sum::<i64>();
-        let out: Vec<_> = if is_all {
+        let known = |value: fn(&Minute) -> Option<f64>| axis.known(&pulse, value);
+        let (out, out_line): (Vec<_>, _) = if is_all {
             let minutes = pulse.iter();
-            minutes.map(|it| (it.minute, went_out(it))).collect()
+            let out = minutes.map(|it| (it.minute, went_out(it))).collect();
+            let line = known(|it| Some(it.went_out.iter().sum::<i64>() as f64));
+            (out, axis.going_on(line))
         } else {
-            counts.iter().map(|it| (it.minute, it.went_out)).collect()
+            let out: Vec<_> = counts.iter().map(|it| (it.minute, it.went_out)).collect();
+            let line = axis.counted(&out);
+            (out, line)
         };
         let accepted = |it: &MinuteCount| (it.minute, it.notifications);
         let accepted: Vec<_> = counts.iter().map(accepted).collect();
-        let known = |value: fn(&Minute) -> Option<f64>| axis.known(&pulse, value);
         Ok(Self {
             begins,
             ends,
             accepted_rate: axis.rate(&accepted),
             went_out_rate: axis.rate(&out),
             accepted: axis.counted(&accepted),
-            went_out: axis.counted(&out),
+            went_out: out_line,
             latency_median: known(|it| quantile(&it.went_out, &workers::LATENCY_BOUNDS, 0.5)),
             latency_high: known(|it| quantile(&it.went_out, &workers::LATENCY_BOUNDS, 0.95)),
             waiting: known(|it| it.waiting.map(|waiting| waiting as f64)),
@@ -182,8 +186,7 @@ impl Axis {
         ((self.now - last).num_milliseconds() as f64 / 1000.0).clamp(0.0, 60.0)
     }
 
-    /// Counts by minute; where there is none, nothing happened. The last minute is taken to go on
-    /// as it has begun, or the line would fall at its end.
+    /// Counts by minute; where there is none, nothing happened.
     fn counted(&self, counts: &[(DateTime<Utc>, i64)]) -> Values {
         let mut values = vec![Some(0.0); MINUTES as usize];
         for (minute, count) in counts {
@@ -192,6 +195,11 @@ impl Axis {
                 *value = Some(*count as f64);
             }
         }
+        self.going_on(values)
+    }
+
+    /// The last minute is taken to go on as it has begun, or a line of counts would fall at its end.
+    fn going_on(&self, mut values: Values) -> Values {
         let seconds = self.seconds();
         if let Some(last) = values.last_mut() {
             *last = last

@@ -263,7 +263,7 @@ const THROUGHPUT: Subject = Subject {
 const LATENCY: Subject = Subject {
     id: "chart-latency",
     title: "Latency",
-    about: "From accepted to delivered: half are faster than the one, 95 of 100 than the other",
+    about: "From accepted to delivered, of those that went out in the minute",
     write: text::seconds,
     top_min: 0.05,
 };
@@ -291,8 +291,8 @@ fn charts(hour: &Hour) -> Vec<Chart> {
         values: values.clone(),
     };
     let draw = |subject, series| {
-        let (begins, ends) = (text::clock(hour.begins), text::clock(hour.ends));
-        Chart::draw(subject, series, begins, ends)
+        let ends = format!("{} (now)", text::clock(hour.ends));
+        Chart::draw(subject, series, text::clock(hour.begins), ends)
     };
     let throughput = vec![
         line("accepted", "one", &hour.accepted),

@@ -64,6 +64,8 @@ struct Row {
     scheduled: String,
     running: String,
     oldest: String,
+    /// Attempts that ended, a minute.
+    rate: String,
     workers: usize,
     is_paused: bool,
 }
@@ -130,6 +132,7 @@ fn row(floor: &Floor, queue: &QueueDepth) -> Row {
         } else {
             "–".to_owned()
         },
+        rate: text::rough(floor.rates.get(&queue.queue).copied().unwrap_or_default()),
         workers,
         is_paused: queue.paused_at.is_some(),
     }

@@ -47,15 +47,27 @@ pub(super) fn routes() -> Router<App> {
 struct ReplayPage {
     shell: Shell,
     progress: Progress,
-    items: Vec<Item>,
-    next: Option<String>,
+    items: Items,
 }
 
-/// The part of the page that changes.
+/// The parts of the page that change.
 #[derive(Template)]
 #[template(path = "replay_progress_alone.html")]
 struct ProgressPart {
     progress: Progress,
+}
+
+#[derive(Template)]
+#[template(path = "replay_items_alone.html")]
+struct ItemsPart {
+    items: Items,
+}
+
+/// A page of what became of each dead letter.
+struct Items {
+    rows: Vec<Item>,
+    /// The address of the next page.
+    next: Option<String>,
 }
 
 struct Progress {
@@ -179,6 +191,26 @@ impl Progress {
     }
 }
 
+impl Items {
+    async fn read(conn: &mut Connection, id: ReplayId, page: PageQuery) -> Result<Self, ApiError> {
+        let limit = i64::from(page.limit) + 1;
+        let items = store::replays::list_items(conn, id, page.after, limit)
+            .await
+            .map_err(ApiError::from_store)?;
+        let items = Page::new(items, page.limit, |item: &ReplayItem| item.job_id);
+        let row = |item: &ReplayItem| Item {
+            job_id: item.job_id.to_string(),
+            result: meaning(item.result),
+            at: text::moment(item.at),
+        };
+        let next = items.next_cursor.as_ref();
+        Ok(Self {
+            rows: items.items.iter().map(row).collect(),
+            next: next.map(|cursor| format!("{PATH}/{id}?cursor={cursor}")),
+        })
+    }
+}
+
 fn not_found() -> ApiError {
     ApiError::not_found("there is no such replay")
 }
@@ -195,32 +227,17 @@ async fn show(
     fields.finish()?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
     let replay = api::find(&mut conn, &operator.caller, id).await?;
-    let limit = i64::from(page.limit) + 1;
-    let items = store::replays::list_items(&mut conn, id, page.after, limit)
-        .await
-        .map_err(ApiError::from_store)?;
+    let items = Items::read(&mut conn, id, page).await?;
     drop(conn);
-    let items = Page::new(items, page.limit, |item: &ReplayItem| item.job_id);
     let mut shell = Shell::new(&operator, dead_letters::PATH);
-    if replay.state == ReplayState::Running {
+    // A later page stays what it is.
+    if replay.state == ReplayState::Running && page.after.is_none() {
         shell = shell.live(format!("/console/live/replays/{id}"));
     }
     let page = ReplayPage {
         shell,
         progress: Progress::of(&replay, &operator),
-        next: items
-            .next_cursor
-            .as_ref()
-            .map(|cursor| format!("{PATH}/{id}?cursor={cursor}")),
-        items: items
-            .items
-            .iter()
-            .map(|item| Item {
-                job_id: item.job_id.to_string(),
-                result: meaning(item.result),
-                at: text::moment(item.at),
-            })
-            .collect(),
+        items,
     };
     shell::html(StatusCode::OK, &page)
 }
@@ -235,8 +252,12 @@ async fn watch(
     let parts = move |app: App, operator: Operator| async move {
         let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
         let replay = api::find(&mut conn, &operator.caller, id).await?;
+        let items = Items::read(&mut conn, id, PageQuery::first()).await?;
         let progress = Progress::of(&replay, &operator);
-        Ok(vec![shell::fragment(&ProgressPart { progress })?])
+        Ok(vec![
+            shell::fragment(&ProgressPart { progress })?,
+            shell::fragment(&ItemsPart { items })?,
+        ])
     };
     live::stream(&app, operator, LOOK_INTERVAL, parts)
 }

@@ -20,6 +20,9 @@
     }
   };
 
+  // On a phone the navigation is wider than the screen.
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   const path = document.body.dataset.live;
   const state = document.getElementById("live-state");
   const say = (word, title) => {
@@ -64,15 +67,20 @@
       event.preventDefault();
       return;
     }
+    // A second click is not a second order.
+    if (form.method === "post") {
+      if (form.dataset.sent) event.preventDefault();
+      form.dataset.sent = "yes";
+      return;
+    }
     // What was left empty is no filter, and has no place in the address.
-    if (form.method === "get") {
-      for (const field of form.elements) {
-        if (field.name && field.value === "") field.disabled = true;
-      }
+    for (const field of form.elements) {
+      if (field.name && field.value === "") field.disabled = true;
     }
   });
   // Coming back by the browser's history finds the fields as they were left.
   addEventListener("pageshow", () => {
+    for (const form of document.forms) delete form.dataset.sent;
     for (const field of document.querySelectorAll("form[method=get] :disabled")) {
       field.disabled = false;
     }

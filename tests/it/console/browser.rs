@@ -87,6 +87,9 @@ async fn a_dead_letter_is_found_rehearsed_and_replayed_with_its_progress() {
     browser
         .shows("#replay-sentence", "Done: 3 of 3 run again.")
         .await;
+    browser
+        .until("return document.querySelectorAll('#items tbody tr').length === 3")
+        .await;
     assert_eq!(browser.run("return window.isSame", json!([])).await, true);
     expect_no_complaints(&browser).await;
 }

@@ -27,4 +27,4 @@ create unlogged table live_tickets (
 create index live_tickets_expires_idx on live_tickets (expires_at);
 create index live_tickets_user_idx on live_tickets (tenant_id, user_id);
 
-comment on table live_tickets is 'One-time tickets to the live feed, each used once within a minute.';
+comment on table live_tickets is 'One-time tickets to the live feed, used once.';

@@ -13,6 +13,7 @@ use crate::api::auth::ApiKeys;
 use crate::api::key_use::KeyUse;
 use crate::api::token::Tokens;
 use crate::config::Config;
+use crate::console::Console;
 use crate::edge::Edge;
 use crate::health::{Examiner, Hearing};
 use crate::intake::Intake;
@@ -47,6 +48,7 @@ pub struct Parts {
     pub(crate) tokens: Tokens,
     pub(crate) edge: Edge,
     pub(crate) examiner: Examiner,
+    pub(crate) console: Console,
 }
 
 /// What the front is given by the process it runs in.
@@ -129,6 +131,7 @@ impl App {
             tokens,
             edge,
             examiner,
+            console: Console::default(),
         }));
         let closing = &app.lifetime.closing;
         let pruning = Edge::keep_small(app.clone(), closing.clone());

@@ -26,10 +26,10 @@ const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Seconds that the oldest due job of a queue may wait before that is late.
-const LATE_SECONDS: f64 = 60.0;
+pub(crate) const LATE_SECONDS: f64 = 60.0;
 
 /// Seconds without a heartbeat after which a node counts as gone.
-const SILENT_SECONDS: f64 = 10.0;
+pub(crate) const SILENT_SECONDS: f64 = 10.0;
 
 /// One word for each part, and for the whole: the worst of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -52,8 +52,8 @@ pub(crate) struct Report {
     version: &'static str,
     /// Whether the process has been told to stop.
     stopping: bool,
-    database: DatabaseHealth,
-    wake_ups: WakeUpHealth,
+    pub(crate) database: DatabaseHealth,
+    pub(crate) wake_ups: WakeUpHealth,
     workers: WorkerHealth,
     /// Every queue that has jobs, or is paused.
     queues: Vec<QueueHealth>,
@@ -73,13 +73,13 @@ pub(crate) struct DatabaseHealth {
     migrations_applied: Option<usize>,
     /// Migrations that `postrider migrate` would apply.
     #[schema(required)]
-    migrations_missing: Option<usize>,
+    pub(crate) migrations_missing: Option<usize>,
 }
 
 /// LISTEN and NOTIFY, and NATS: without, jobs and feeds are found by polling, a little later.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct WakeUpHealth {
-    status: State,
+    pub(crate) status: State,
     /// Whether this process listens.
     listening: bool,
     /// Whether the connection to NATS stands; null where none is configured.

@@ -6,7 +6,8 @@
 //! # Reading order
 //!
 //! [`config`], then a request's way: [`server`], [`edge`], [`api`], [`intake`]. [`live`] is the way back: a
-//! committed notification to its sockets, and [`web`] what a page needs to show it. [`cli`] starts the roles, [`up`] keeps the private
+//! committed notification to its sockets, and [`web`] what a page needs to show it. [`console`] is what
+//! an operator looks at. [`cli`] starts the roles, [`up`] keeps the private
 //! Postgres of one of them, [`upkeep`] looks after the tables, [`shutdown`] says in which order
 //! things stop.
 
@@ -15,6 +16,7 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
+mod console;
 mod edge;
 mod erasure;
 pub mod health;
@@ -24,6 +26,7 @@ pub mod live;
 mod lookout;
 pub mod metrics;
 mod nats;
+pub mod pulse;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,11 +1,11 @@
 //! Upkeep: what the tables need from time to time, done by one process at a time.
 //!
 //! Months are made ahead and dropped behind; expired keys, old entries of feeds, old replays, digests
-//! whose notification is gone, old versions of templates, counters of rate limits that count
-//! nothing any more and tickets that nobody used are removed; schedules whose chain broke are begun again; counts are folded into
-//! hours. Every step is a short transaction of
-//! its own under one advisory lock, so any process may run this, may die in it, and leaves the rest
-//! to the next run.
+//! whose notification is gone, old versions of templates, counters of rate limits that count nothing
+//! any more, tickets that nobody used and sessions of the console that are over are removed; schedules
+//! whose chain broke are begun again; counts are folded into hours. Every step is a short transaction
+//! of its own under one advisory lock, so any process may run this, may die in it, and leaves the
+//! rest to the next run.
 //!
 //! A month is dropped only when nothing open leads into it: the ids that open jobs and dead letters
 //! name are followed to their notifications and events, all seen at one moment. A later reference
@@ -87,6 +87,8 @@ impl Upkeep {
         self.prune_digests(now).await?;
         self.prune_versions(now).await?;
         self.prune_counters(now).await?;
+        self.prune_sessions(now).await?;
+        self.prune_pulse(now).await?;
         self.prune_tickets(now).await?;
         self.mend_schedules(now).await?;
         self.fold_counts(now).await?;
@@ -117,7 +119,7 @@ impl Upkeep {
         let mut after = None;
         while let Some(mut tx) = self.step().await? {
             let cutoff = now - self.keeping.inbox;
-            let pruned = store::reading::prune(&mut tx, after.as_ref(), cutoff).await?;
+            let pruned = store::feed_pruning::prune(&mut tx, after.as_ref(), cutoff).await?;
             tx.commit().await?;
             if pruned.is_unfinished {
                 continue;
@@ -142,6 +144,28 @@ impl Upkeep {
     async fn prune_counters(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         while let Some(mut tx) = self.step().await? {
             let pruned = store::limits::prune_counters(&mut tx, now).await?;
+            tx.commit().await?;
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::console::prune_sessions(&mut tx, now).await?;
+            tx.commit().await?;
+            if pruned == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune_pulse(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        while let Some(mut tx) = self.step().await? {
+            let pruned = store::pulse::prune(&mut tx, now - store::pulse::KEPT).await?;
             tx.commit().await?;
             if pruned == 0 {
                 break;

@@ -64,7 +64,7 @@ impl DeadLetterView {
 /// A dead letter with every error it met, and what it was about.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WholeDeadLetter)]
-pub(super) struct WholeDeadLetterView {
+pub(crate) struct WholeDeadLetterView {
     #[serde(flatten)]
     letter: DeadLetterView,
     /// `[{attempt, at, error}]`, oldest first.

@@ -43,7 +43,7 @@ const FIRST_BYTES: usize = 64 * 1024;
 const DRAIN_FACTOR: usize = 4;
 
 /// Reads a body of at most `bytes_max` bytes.
-pub(super) async fn read(
+pub(crate) async fn read(
     parts: &Parts,
     body: Body,
     bytes_max: usize,

@@ -89,7 +89,7 @@ impl Caller {
     }
 
     /// With whom its requests are counted.
-    fn rate_key(&self) -> CallerKey {
+    pub(crate) fn rate_key(&self) -> CallerKey {
         match (&self.key_id, &self.user_id) {
             (Some(key_id), _) => CallerKey::Service(*key_id),
             (None, user_id) => {

@@ -58,7 +58,7 @@ pub(super) fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {
 pub(super) const JSON: &str = "application/json";
 
 /// Whether the body claims to be of `media_type`.
-pub(super) fn is(headers: &HeaderMap, media_type: &str) -> bool {
+pub(crate) fn is(headers: &HeaderMap, media_type: &str) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -13,6 +13,7 @@ use domain::{DeliveryId, ReplayId, ReplaySubmission};
 use queue::dead_letter::{self, DeadLetter, DeadLetterFilter, Order, Place};
 use queue::{JOBS_AVAILABLE, JobId};
 use serde::Serialize;
+use store::Connection;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -150,8 +151,21 @@ pub(super) async fn show(
     Admin(caller): Admin,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Json<WholeDeadLetterView>, ApiError> {
-    let not_found = || ApiError::not_found("there is no such dead letter");
     let id: JobId = path_id(params).ok_or_else(not_found)?;
+    let view = whole(&app, &caller, id).await?;
+    Ok(Json(StatusCode::OK, view))
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("there is no such dead letter")
+}
+
+/// One of the caller's dead letters, with all that is known of it.
+pub(crate) async fn whole(
+    app: &App,
+    caller: &Caller,
+    id: JobId,
+) -> Result<WholeDeadLetterView, ApiError> {
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
     let letter = dead_letter::find(&mut conn, id)
         .await
@@ -166,8 +180,7 @@ pub(super) async fn show(
     let subject = subject(&mut conn, &letter)
         .await
         .map_err(ApiError::from_store)?;
-    let view = WholeDeadLetterView::of(letter, subject);
-    Ok(Json(StatusCode::OK, view))
+    Ok(WholeDeadLetterView::of(letter, subject))
 }
 
 /// What a dead letter was about, with what its providers answered.
@@ -251,6 +264,57 @@ pub(super) async fn replay_short(
 /// letters.
 const QUEUE_EXPECTED: &str = "must be a queue, as /v1/admin/queues lists them";
 
+/// Refuses a queue that is not there.
+pub(crate) fn check_queue(asked: &ReplaySubmission) -> Result<(), ApiError> {
+    let name = asked.queue.as_deref();
+    if name.is_some_and(|name| queues::known(name).is_none()) {
+        return Err(ApiError::invalid_field("/queue", QUEUE_EXPECTED));
+    }
+    Ok(())
+}
+
+/// Which dead letters are asked for.
+pub(crate) fn filter(asked: &ReplaySubmission) -> DeadLetterFilter {
+    let ids = asked.ids.as_ref();
+    DeadLetterFilter {
+        ids: ids.map(|ids| ids.iter().copied().map(JobId).collect()),
+        queue: asked.queue.clone(),
+        kind: asked.kind.clone(),
+        error: asked.error.clone(),
+        since: asked.since,
+        until: asked.until,
+    }
+}
+
+/// Begins a replay within `tx`, and notes it. Once it is committed, [`ring`] its bell.
+pub(crate) async fn begin_replay(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Connection,
+    asked: &ReplaySubmission,
+) -> Result<workers::replay::Begun, ApiError> {
+    let request = Request {
+        filter: filter(asked),
+        tenant_id: Some(caller.tenant_id.clone()),
+        rate: asked.rate,
+        include_expired: asked.include_expired,
+        actor: caller.actor(),
+    };
+    let begun = begin(tx, &request, &app.clock)
+        .await
+        .map_err(ApiError::from_replay)?;
+    let detail = request.audited(begun.matched);
+    let subject = begun.replay_id.to_string();
+    let action = "dead_letters.replayed";
+    caller.sign(app, tx, action, &subject, Some(detail)).await?;
+    Ok(begun)
+}
+
+/// Wakes whoever runs replays.
+pub(crate) fn ring(app: &App) {
+    app.bell.ring(JOBS_AVAILABLE, workers::queues::RETRY);
+}
+
 /// Begins a replay, and answers with its id. One that `must_match` is refused if nothing does.
 async fn start(
     app: &App,
@@ -259,26 +323,13 @@ async fn start(
     once: Option<OnceKey>,
     must_match: bool,
 ) -> Result<Response<Body>, ApiError> {
-    if asked
-        .queue
-        .as_deref()
-        .is_some_and(|name| queues::known(name).is_none())
-    {
-        return Err(ApiError::invalid_field("/queue", QUEUE_EXPECTED));
-    }
+    check_queue(&asked)?;
     let mut work = match once::begin(app, caller, once).await? {
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),
     };
-    let filter = DeadLetterFilter {
-        ids: asked.ids.map(|ids| ids.into_iter().map(JobId).collect()),
-        queue: asked.queue,
-        kind: asked.kind,
-        error: asked.error,
-        since: asked.since,
-        until: asked.until,
-    };
     if asked.is_dry_run {
+        let filter = filter(&asked);
         let matched =
             workers::dead_letters::count(&mut work, Some(&caller.tenant_id), &filter).await;
         let view = BegunView {
@@ -287,46 +338,26 @@ async fn start(
         };
         return work.answer(app, StatusCode::ACCEPTED, &view).await;
     }
-    let request = Request {
-        filter,
-        tenant_id: Some(caller.tenant_id.clone()),
-        rate: asked.rate,
-        include_expired: asked.include_expired,
-        actor: caller.actor(),
-    };
-    let begun = begin(&mut work, &request, &app.clock)
-        .await
-        .map_err(ApiError::from_replay)?;
+    let begun = begin_replay(app, caller, &mut work, &asked).await?;
     if must_match && begun.matched == 0 {
-        return Err(ApiError::not_found("there is no such dead letter"));
+        return Err(not_found());
     }
-    let detail = request.audited(begun.matched);
-    let subject = begun.replay_id.to_string();
-    caller
-        .sign(
-            app,
-            &mut work,
-            "dead_letters.replayed",
-            &subject,
-            Some(detail),
-        )
-        .await?;
     let view = BegunView {
         replay_id: Some(begun.replay_id),
         matched: begun.matched,
     };
     let response = work.answer(app, StatusCode::ACCEPTED, &view).await?;
-    app.bell.ring(JOBS_AVAILABLE, workers::queues::RETRY);
+    ring(app);
     Ok(response)
 }
 
 /// A place in the order of deaths as a cursor: microseconds since 1970, and the job.
-fn write_cursor(place: Place) -> String {
+pub(crate) fn write_cursor(place: Place) -> String {
     let micros = place.died_at.timestamp_micros();
     format!("{micros:016x}{}", place.job_id.as_uuid().simple())
 }
 
-fn read_cursor(text: &str) -> Option<Place> {
+pub(crate) fn read_cursor(text: &str) -> Option<Place> {
     let (micros, job_id) = text.split_at_checked(16)?;
     let micros = i64::from_str_radix(micros, 16).ok()?;
     Some(Place {

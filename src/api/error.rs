@@ -275,7 +275,7 @@ impl ApiError {
     }
 
     /// 500: a bug. The cause is for the log alone.
-    fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -340,6 +340,10 @@ impl ApiError {
     /// Whether the credential was the problem.
     pub fn is_unauthorized(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// Text for people, without the status.

@@ -1,7 +1,7 @@
 //! Every route, in one list, and what surrounds them: one error body, no panic that gets out.
 
 mod admin_view;
-mod arrival;
+pub(crate) mod arrival;
 pub mod auth;
 mod batch;
 pub(crate) mod body;
@@ -9,7 +9,7 @@ mod cancel;
 mod cloud_events;
 mod compat_a;
 mod consents;
-mod dead_letters;
+pub(crate) mod dead_letters;
 pub(crate) mod error;
 mod events;
 mod export;
@@ -25,14 +25,14 @@ mod notifications;
 mod once;
 pub mod openapi;
 mod outbox;
-mod page;
-mod path;
+pub(crate) mod page;
+pub(crate) mod path;
 mod preferences;
 pub(crate) mod query;
-mod queues;
+pub(crate) mod queues;
 mod quiet_hours;
 pub(crate) mod rehearsal;
-mod replays;
+pub(crate) mod replays;
 mod roles;
 mod rules;
 mod stats;
@@ -54,6 +54,7 @@ use utoipa_axum::routes;
 
 use self::error::ApiError;
 use crate::app::App;
+use crate::console;
 use crate::edge;
 use crate::live;
 use crate::web;
@@ -68,10 +69,14 @@ pub fn router(app: App) -> Router {
         .route("/docs/", get(openapi::reader::file))
         .route("/docs/{*file}", get(openapi::reader::file))
         .merge(web::routes())
+        .route("/", get(console::enter))
+        .route("/console/", get(console::enter))
+        .nest("/console", console::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(ApiError::from_panic))
-        .layer(middleware::from_fn_with_state(app.clone(), edge::watch));
+        .layer(middleware::from_fn_with_state(app.clone(), edge::watch))
+        .layer(middleware::from_fn(console::dress));
     // Outermost, so that a page may read refusals too.
     match edge::cors::layer(&app.config.cors) {
         Some(cors) => routes.layer(cors),

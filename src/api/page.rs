@@ -44,6 +44,14 @@ impl PageQuery {
         let after = query.parsed("cursor", CURSOR_EXPECTED, |text| Uuid::parse_str(text).ok());
         Self { limit, after }
     }
+
+    /// The page that is meant when nothing is said.
+    pub(crate) fn first() -> Self {
+        Self {
+            limit: LIMIT_DEFAULT,
+            after: None,
+        }
+    }
 }
 
 /// Which page of a list in the order of names is asked for.

@@ -82,7 +82,7 @@ impl FromRequestParts<App> for RulePath {
 }
 
 /// The id that `{id}` names; `None` where it can be none.
-pub(super) fn path_id<T: FromStr>(
+pub(crate) fn path_id<T: FromStr>(
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Option<T> {
     let params = params.ok()?;

@@ -9,6 +9,7 @@ use axum::extract::{RawPathParams, State};
 use axum::http::{Response, StatusCode};
 use queue::JOBS_AVAILABLE;
 use queue::inspect::QueueDepth;
+use store::Connection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -98,15 +99,7 @@ async fn switch(
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),
     };
-    let (switched, action) = if is_paused {
-        let paused = queue::control::pause(&mut work, name, app.clock.fixed()).await;
-        (paused, "queue.paused")
-    } else {
-        let resumed = queue::control::resume(&mut work, name).await;
-        (resumed, "queue.resumed")
-    };
-    switched.map_err(|source| ApiError::from_queue("switch a queue", source))?;
-    caller.sign(app, &mut work, action, name, None).await?;
+    turn(app, caller, &mut work, name, is_paused).await?;
     let view = SwitchView::of(name, is_paused);
     let response = work.answer(app, StatusCode::OK, &view).await?;
     if !is_paused {
@@ -115,14 +108,35 @@ async fn switch(
     Ok(response)
 }
 
+/// Pauses or resumes a queue, and notes it. Once a resumed one is committed, its bell is rung.
+pub(crate) async fn turn(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Connection,
+    name: &'static str,
+    is_paused: bool,
+) -> Result<(), ApiError> {
+    let (switched, action) = if is_paused {
+        let paused = queue::control::pause(tx, name, app.clock.fixed()).await;
+        (paused, "queue.paused")
+    } else {
+        let resumed = queue::control::resume(tx, name).await;
+        (resumed, "queue.resumed")
+    };
+    switched.map_err(|source| ApiError::from_queue("switch a queue", source))?;
+    caller.sign(app, tx, action, name, None).await
+}
+
 /// The queue that the path names, if there is one.
-fn queue_name(params: Result<RawPathParams, RawPathParamsRejection>) -> Option<&'static str> {
+pub(crate) fn queue_name(
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Option<&'static str> {
     let params = params.ok()?;
     let (_, asked) = params.iter().find(|(name, _)| *name == "name")?;
     known(asked)
 }
 
 /// The queue of this name, if there is one.
-pub(super) fn known(name: &str) -> Option<&'static str> {
+pub(crate) fn known(name: &str) -> Option<&'static str> {
     workers::queues::all().find(|queue| *queue == name)
 }

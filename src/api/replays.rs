@@ -5,11 +5,13 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, State};
 use axum::http::{Response, StatusCode};
 use domain::{ReplayId, ReplayState, TenantId};
+use store::Connection;
 use store::replays::Replay;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::admin_view::{ReplayItemView, ReplayView, WholeReplayView};
+use super::auth::Caller;
 use super::body::Json;
 use super::error::ApiError;
 use super::once::{self, Begun, OnceHeader};
@@ -73,11 +75,7 @@ pub(super) async fn show(
     query.finish()?;
     let id = path_id(params).ok_or_else(not_found)?;
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
-    let replay = store::replays::find_replay(&mut conn, id)
-        .await
-        .map_err(ApiError::from_store)?
-        .filter(|replay| is_own(replay, &caller.tenant_id))
-        .ok_or_else(not_found)?;
+    let replay = find(&mut conn, &caller, id).await?;
     let limit = i64::from(page.limit) + 1;
     let items = store::replays::list_items(&mut conn, id, page.after, limit)
         .await
@@ -109,12 +107,20 @@ pub(super) async fn cancel(
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),
     };
-    let before = store::replays::find_replay(&mut work, id)
+    let replay = stop(&app, &caller, &mut work, id).await?;
+    work.answer(&app, StatusCode::OK, &ReplayView::of(replay))
         .await
-        .map_err(ApiError::from_store)?
-        .filter(|replay| is_own(replay, &caller.tenant_id))
-        .ok_or_else(not_found)?;
-    let replay = workers::replay::cancel(&mut work, id, app.clock.fixed())
+}
+
+/// Stops a replay of the caller's within `tx`, and notes it.
+pub(crate) async fn stop(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Connection,
+    id: ReplayId,
+) -> Result<Replay, ApiError> {
+    let before = find(tx, caller, id).await?;
+    let replay = workers::replay::cancel(tx, id, app.clock.fixed())
         .await
         .map_err(ApiError::from_replay)?
         .ok_or_else(not_found)?;
@@ -124,11 +130,23 @@ pub(super) async fn cancel(
     }
     if before.state != ReplayState::Cancelled {
         caller
-            .sign(&app, &mut work, "replay.cancelled", &id.to_string(), None)
+            .sign(app, tx, "replay.cancelled", &id.to_string(), None)
             .await?;
     }
-    work.answer(&app, StatusCode::OK, &ReplayView::of(replay))
+    Ok(replay)
+}
+
+/// One of the caller's replays.
+pub(crate) async fn find(
+    conn: &mut Connection,
+    caller: &Caller,
+    id: ReplayId,
+) -> Result<Replay, ApiError> {
+    store::replays::find_replay(conn, id)
         .await
+        .map_err(ApiError::from_store)?
+        .filter(|replay| is_own(replay, &caller.tenant_id))
+        .ok_or_else(not_found)
 }
 
 /// The tenant that runs the installation sees what its operators do from the command line.

@@ -143,7 +143,7 @@ async fn run_with(config: Config, common: &Common, command: Command) -> anyhow::
     match command {
         Command::Up(args) => Box::pin(up::run(config, common, args)).await?,
         Command::Serve(args) => serve::run(config, args).await?,
-        Command::Work(args) => work::run(config, args).await?,
+        Command::Work(args) => Box::pin(work::run(config, args)).await?,
         Command::Migrate => migrate::run(config).await?,
         Command::Send(args) => send::run(config, args).await?,
         Command::Keys(command) => keys::run(&config, command).await?,

@@ -17,6 +17,7 @@ use crate::app::{App, Surroundings};
 use crate::config::{Config, Secret};
 use crate::health::Hearing;
 use crate::nats::Nats;
+use crate::pulse::Pulse;
 use crate::shutdown::Lifetime;
 use crate::upkeep::Upkeep;
 
@@ -103,6 +104,7 @@ impl Process {
             listener,
             nats,
             catalog,
+            registry,
             lifetime,
             ..
         } = self;
@@ -118,6 +120,8 @@ impl Process {
         lifetime
             .tasks
             .spawn(listener.run(database, closing.clone()));
+        let pulse = Pulse::new(store.clone(), clock.clone(), registry);
+        lifetime.tasks.spawn(pulse.run(closing.clone()));
         let upkeep = Upkeep {
             store: store.clone(),
             catalog,

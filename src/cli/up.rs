@@ -52,7 +52,7 @@ pub(super) async fn run(mut config: Config, common: &Common, args: Args) -> anyh
         None => data_dir.secret("api_key", KEY_PREFIX)?,
     };
     if config.database.url.is_some() {
-        return run_on(config, api_key, lifetime).await;
+        return Box::pin(run_on(config, api_key, lifetime)).await;
     }
 
     let mut postgres = PrivatePostgres::start(&data_dir).await?;
@@ -115,6 +115,8 @@ fn banner(address: SocketAddr, config: &Config, api_key: &Secret) -> anyhow::Res
         "
 Postrider is up.
 
+  Console     http://{host}/console
+              (sign in with the API key below)
   API         http://{host}/v1
   Health      http://{host}/health
   Metrics     http://{host}/metrics
@@ -153,6 +155,7 @@ mod tests {
 
         let text = banner("0.0.0.0:8003".parse().unwrap(), &config, &key).unwrap();
         assert!(text.contains("curl -X POST http://localhost:8003/v1/events"));
+        assert!(text.contains("http://localhost:8003/console\n"));
         let text = banner("[::1]:8003".parse().unwrap(), &config, &key).unwrap();
         assert!(text.contains("ws://[::1]:8003/v1/ws"));
     }

@@ -22,6 +22,7 @@ mod cloud_events;
 mod compat_a;
 mod config;
 mod consents;
+mod console;
 mod cors;
 mod crash;
 mod ctrl_c;

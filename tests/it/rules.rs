@@ -204,7 +204,14 @@ async fn every_change_of_a_rule_is_in_the_audit() {
     front.delete("/v1/rules/Margin%20Call").await;
 
     let mut connection = front.store.acquire().await.unwrap();
-    let entries = store::audit::list(&mut connection, &"default".into(), None, 10).await;
+    let entries = store::audit::list(
+        &mut connection,
+        &"default".into(),
+        &Default::default(),
+        None,
+        10,
+    )
+    .await;
     let of_rules: Vec<_> = entries
         .unwrap()
         .into_iter()

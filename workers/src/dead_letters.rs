@@ -79,28 +79,48 @@ pub async fn count(
     tenant_id: Option<&TenantId>,
     filter: &DeadLetterFilter,
 ) -> Result<i64, ReplayError> {
+    let counted = count_within(db, tenant_id, filter, COUNTED_MAX).await?;
+    Ok(counted.count)
+}
+
+/// Dead letters counted on a part of the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    pub count: i64,
+    /// Whether the way goes on, and there may be more.
+    pub is_more: bool,
+}
+
+/// Counts like [`count`], but passes no more than about `most` dead letters: for a page that must
+/// not wait for the rest.
+pub async fn count_within(
+    db: &mut Connection,
+    tenant_id: Option<&TenantId>,
+    filter: &DeadLetterFilter,
+    most: i64,
+) -> Result<Counted, ReplayError> {
     let Some(tenant_id) = tenant_id else {
-        return dead_letter::count_matching(db, filter, COUNTED_MAX)
+        let count = dead_letter::count_matching(db, filter, most)
             .await
-            .map_err(ReplayError::Queue);
+            .map_err(ReplayError::Queue)?;
+        let is_more = count >= most;
+        return Ok(Counted { count, is_more });
     };
     let mut place = None;
     let mut count = 0;
     let mut passed = 0;
-    while passed < COUNTED_MAX {
+    let mut is_more = true;
+    while is_more && passed < most {
         let rows = dead_letter::pass(db, filter, place, Order::OldestFirst, DEAD_LETTERS_MAX)
             .await
             .map_err(ReplayError::Queue)?;
-        let is_end = (rows.len() as i64) < DEAD_LETTERS_MAX;
+        is_more = (rows.len() as i64) >= DEAD_LETTERS_MAX;
         passed += DEAD_LETTERS_MAX;
         place = rows.last().map(Passed::place);
         let matching = rows.into_iter().filter(|row| row.is_match).collect();
         count += own(db, Some(tenant_id), matching).await?.len() as i64;
-        if is_end {
-            break;
-        }
     }
-    Ok(count)
+    Ok(Counted { count, is_more })
 }
 
 /// Whether a dead letter is the tenant's.

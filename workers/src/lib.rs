@@ -61,7 +61,7 @@ pub use deliver::Deliver;
 pub use delivery::urgency;
 pub use ledger::INBOX_CHANGED;
 pub use limits::WorkerLimits;
-pub use metrics::DeliveryMetrics;
+pub use metrics::{DeliveryMetrics, LATENCY_BOUNDS};
 pub use noop::{Noop, Tally};
 pub use providers::Providers;
 pub use quiet_hours::{QuietHours, WOKEN, wake_held};

@@ -8,8 +8,8 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 use store::settlement::{Applied, StatusMove};
 
-/// Seconds: from a feed that is near to a provider that was away for a day.
-const SECONDS_BUCKETS: [f64; 12] = [
+/// Bounds of latencies, in seconds: from a feed that is near to a provider that was away for a day.
+pub const LATENCY_BOUNDS: [f64; 12] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0,
 ];
 
@@ -182,7 +182,7 @@ fn seconds_since_planned(moved: &StatusMove) -> Option<f64> {
 }
 
 fn latency(name: &str, help: &str) -> prometheus::Result<Histogram> {
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec()))
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(LATENCY_BOUNDS.to_vec()))
 }
 
 fn add<C: Collector + Clone + 'static>(

@@ -1,5 +1,7 @@
 //! Who changed what: an entry per change, in the transaction of the change.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use domain::TenantId;
 use serde_json::Value;
@@ -8,6 +10,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::error::during;
+use crate::partitions::first_id;
 
 /// Entries on one page at most.
 const PAGE_ROWS_MAX: i64 = 1001;
@@ -63,10 +66,23 @@ pub async fn record(
     Ok(())
 }
 
+/// Which changes are meant. Empty means all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub subject: Option<String>,
+    /// Made at this moment or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Made before this moment.
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// Lists a tenant's changes, newest first, from `before` on.
 pub async fn list(
     connection: &mut PgConnection,
     tenant_id: &TenantId,
+    filter: &AuditFilter,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<AuditEntry>, StoreError> {
@@ -75,16 +91,59 @@ pub async fn list(
         r#"
         select audit_id, at, tenant_id, actor, action, subject, detail
         from audit
-        where tenant_id = $1 and ($2::uuid is null or audit_id < $2)
+        where tenant_id = $1
+          and ($2::uuid is null or audit_id < $2)
+          and ($4::text is null or actor = $4)
+          and ($5::text is null or action = $5)
+          and ($6::text is null or subject = $6)
+          and ($7::uuid is null or audit_id >= $7)
+          and ($8::uuid is null or audit_id < $8)
         order by audit_id desc
         limit $3
         "#,
         tenant_id.as_str(),
         before,
         limit.clamp(0, PAGE_ROWS_MAX),
+        filter.actor,
+        filter.action,
+        filter.subject,
+        filter.since.map(first_id),
+        filter.until.map(first_id),
     )
     .fetch_all(connection)
     .await
     .map_err(during("list changes"))?;
     Ok(entries)
+}
+
+/// Who last did `action` to each of `subjects`; those to which nobody did are left out.
+pub async fn last_actors(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    action: &str,
+    subjects: &[&str],
+) -> Result<HashMap<String, String>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        select asked.subject as "subject!", last.actor
+        from unnest($3::text[]) as asked (subject)
+        cross join lateral (
+            select actor
+            from audit
+            where tenant_id = $1 and subject = asked.subject and action = $2
+            order by audit_id desc
+            limit 1
+        ) as last
+        "#,
+        tenant_id.as_str(),
+        action,
+        subjects as &[&str],
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("see who last changed something"))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.subject, row.actor))
+        .collect())
 }

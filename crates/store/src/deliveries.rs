@@ -160,6 +160,65 @@ pub async fn list_attempts(
         .collect()
 }
 
+/// Attempts that [`last_failures`] looks at: a few hundredths of a second.
+const FAILURES_LOOKED_AT: i64 = 2000;
+
+/// What went wrong last with one provider of a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastFailure {
+    pub channel: Channel,
+    pub provider: String,
+    pub status: AttemptStatus,
+    pub error: Option<String>,
+    pub at: DateTime<Utc>,
+}
+
+/// The last failure of each channel and provider among the newest attempts for deliveries planned
+/// since `since`; `None` looks at every tenant's. Looks at a bounded number of them.
+pub async fn last_failures(
+    connection: &mut PgConnection,
+    tenant_id: Option<&TenantId>,
+    since: DateTime<Utc>,
+) -> Result<Vec<LastFailure>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        with newest as materialized (
+            select delivery_id, provider, status, error, finished_at
+            from attempts
+            where delivery_id >= $1
+            order by delivery_id desc
+            limit $2
+        )
+        select distinct on (delivery.channel, newest.provider)
+               delivery.channel, newest.provider, newest.status, newest.error, newest.finished_at
+        from newest
+        join deliveries as delivery on delivery.id = newest.delivery_id
+        where newest.status not in ('sent', 'delivered')
+          and ($3::text is null or delivery.tenant_id = $3)
+        order by delivery.channel, newest.provider, newest.finished_at desc
+        "#,
+        first_id(since),
+        FAILURES_LOOKED_AT,
+        tenant_id.map(TenantId::as_str),
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("see what failed last"))?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(LastFailure {
+                channel: Channel::parse(&row.channel)
+                    .ok_or_else(|| unknown_word("deliveries", &row.channel))?,
+                provider: row.provider,
+                status: AttemptStatus::parse(&row.status)
+                    .ok_or_else(|| unknown_word("attempts", &row.status))?,
+                error: row.error,
+                at: row.finished_at,
+            })
+        })
+        .collect()
+}
+
 /// How many attempts were accepted, of all there are. Reads them all: for benchmarks.
 pub async fn accepted_total(connection: &mut PgConnection) -> Result<i64, StoreError> {
     sqlx::query_scalar!(

@@ -369,8 +369,8 @@ async fn blank_events(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(),
 }
 
 /// Deletes what is kept of a person beside notifications: their feed, their memberships, what they
-/// want and have agreed to, where they are reached, and answers that repeat it. Answers whether
-/// there was anything.
+/// want and have agreed to, where they are reached, their sessions in the console, and answers that
+/// repeat it. Answers whether there was anything.
 pub async fn forget(
     connection: &mut PgConnection,
     tenant_id: &TenantId,
@@ -390,6 +390,8 @@ pub async fn forget(
             delete from consents where tenant_id = $1 and user_id = $2 returning 1
         ), answers as (
             delete from idempotency_keys where tenant_id = $1 and user_id = $2 returning 1
+        ), sessions as (
+            delete from console_sessions where tenant_id = $1 and user_id = $2 returning 1
         ), tickets as (
             delete from live_tickets where tenant_id = $1 and user_id = $2
         ), people as (
@@ -398,7 +400,8 @@ pub async fn forget(
         select exists (select from heads) or exists (select from memberships)
             or exists (select from wishes) or exists (select from agreed)
             or exists (select from people)
-            or exists (select from entries) or exists (select from answers) as "gone!"
+            or exists (select from entries) or exists (select from answers)
+            or exists (select from sessions) as "gone!"
         "#,
         tenant_id.as_str(),
         user_id.as_str(),

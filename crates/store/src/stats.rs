@@ -28,6 +28,9 @@ const MINUTES_KEPT: TimeDelta = TimeDelta::hours(2);
 /// Most rows that one call folds or removes.
 const ROWS_MAX: i64 = 10_000;
 
+/// Minutes that [`by_minute`] answers at most: more than are kept apart.
+const MINUTES_SHOWN_MAX: i64 = 240;
+
 /// Rows of tests that one window shows.
 const SIDES_MAX: i64 = 10_000;
 
@@ -317,6 +320,49 @@ pub async fn counts(
     rows.into_iter()
         .map(|row| count_of(&row.channel, &row.priority, &row.status, row.count))
         .collect()
+}
+
+/// What was planned within one minute, and what has gone out of it since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteCount {
+    pub minute: DateTime<Utc>,
+    pub notifications: i64,
+    /// Deliveries that were sent or delivered.
+    pub went_out: i64,
+}
+
+/// Counts by minute from `since` on, in their order; `None` counts the whole installation. `since`
+/// must lie where minutes are kept apart. Minutes in which nothing was planned are left out.
+pub async fn by_minute(
+    connection: &mut PgConnection,
+    tenant_id: Option<&TenantId>,
+    since: DateTime<Utc>,
+) -> Result<Vec<MinuteCount>, StoreError> {
+    let tenants = tenant_id.map(|tenant_id| vec![tenant_id.as_str().to_owned()]);
+    sqlx::query_as!(
+        MinuteCount,
+        r#"
+        select bucket as minute,
+               coalesce(sum(count) filter (where channel = '' and status = 'planned'), 0)::bigint
+                   as "notifications!",
+               coalesce(sum(count) filter (where channel <> '' and status in ('sent', 'delivered')),
+                        0)::bigint as "went_out!"
+        from stats
+        where tenant_id = any(coalesce($1::text[], array(select tenant_id from tenants)))
+          and bucket >= $2
+          and side = ''
+          and slot >= 0
+        group by bucket
+        order by bucket
+        limit $3
+        "#,
+        tenants.as_deref(),
+        since,
+        MINUTES_SHOWN_MAX,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("read the counts by minute"))
 }
 
 /// Deliveries of one side of a test, counted together.

@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 use domain::{Channel, NotificationId, TenantId, UserId};
+use store::feed_pruning::prune;
 use store::following::{Changed, MarksPosition, changes_after, standings};
-use store::reading::{Mark, mark, prune};
+use store::reading::{Mark, mark};
 use store::settlement::{Limits, apply_within};
 use store::tickets::{NewTicket, issue, redeem};
 

@@ -9,7 +9,8 @@ use rand::{RngExt, SeedableRng};
 use sqlx::Row;
 use store::Effect;
 use store::effect::InboxArrival;
-use store::reading::{Ack, Mark, Marked, ack, list_unread, mark, prune};
+use store::feed_pruning::prune;
+use store::reading::{Ack, Mark, Marked, ack, list_unread, mark};
 use store::settlement::{Limits, apply_within};
 
 use crate::kit::{Kit, rendered};

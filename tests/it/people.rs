@@ -338,10 +338,15 @@ async fn every_change_is_noted_with_who_made_it_and_no_address() {
     assert_eq!(front.delete("/v1/users/ada").await.status, 204);
 
     let mut conn = front.store.acquire().await.unwrap();
-    let mut entries =
-        store::audit::list(&mut conn, &"default".into(), &Default::default(), None, 10)
-            .await
-            .unwrap();
+    let mut entries = store::audit::list(
+        &mut conn,
+        &"default".into(),
+        &store::audit::AuditFilter::default(),
+        None,
+        10,
+    )
+    .await
+    .unwrap();
     entries.reverse();
 
     let noted: Vec<_> = entries

@@ -207,7 +207,7 @@ async fn every_change_of_a_rule_is_in_the_audit() {
     let entries = store::audit::list(
         &mut connection,
         &"default".into(),
-        &Default::default(),
+        &store::audit::AuditFilter::default(),
         None,
         10,
     )

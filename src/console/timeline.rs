@@ -131,7 +131,8 @@ fn facts(detail: &Value) -> Vec<(String, String)> {
             other => vec![("detail".to_owned(), short(other))],
         };
     };
-    let told = fields.iter().filter(|(_, value)| !value.is_null());
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let told = fields.iter().filter(|(_, value)| !is_empty(value));
     told.map(|(name, value)| (name.replace('_', " "), short(value)))
         .collect()
 }

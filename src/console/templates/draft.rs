@@ -13,6 +13,9 @@ const SECTIONS_MAX: usize = 512;
 /// Lines that a field is high at most.
 const ROWS_MAX: usize = 24;
 
+/// Characters of a line in a field, about.
+const LINE_CHARS: usize = 70;
+
 /// A template as it is being written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Draft {
@@ -61,7 +64,9 @@ impl Entry {
     /// How high the field is.
     pub(super) fn rows(&self) -> usize {
         let least = if self.is_json { 3 } else { 1 };
-        self.text.lines().count().clamp(least, ROWS_MAX)
+        let wrapped = |line: &str| line.chars().count() / LINE_CHARS + 1;
+        let rows: usize = self.text.lines().map(wrapped).sum();
+        rows.clamp(least, ROWS_MAX)
     }
 }
 

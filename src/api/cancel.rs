@@ -12,9 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use workers::Withdrawn;
 
+use super::auth::Caller;
 use super::error::ApiError;
 use super::notifications::whole;
-use super::once::{self, Begun, OnceHeader};
+use super::once::{self, Begun, OnceHeader, OnceKey};
 use super::path::path_id;
 use super::roles::Sender;
 use super::view::NotificationView;
@@ -49,13 +50,48 @@ pub(super) async fn cancel(
     params: Result<RawPathParams, RawPathParamsRejection>,
     OnceHeader(once): OnceHeader,
 ) -> Result<Response<Body>, ApiError> {
-    let not_found = || ApiError::not_found("there is no such notification");
-    let id: NotificationId = path_id(params).ok_or_else(not_found)?;
+    let id: NotificationId = path_id(params).ok_or_else(unknown)?;
+    let mut work = match withdraw(&app, &caller, id, once).await? {
+        Begun::Fresh(work) => work,
+        Begun::Repeat(response) => return Ok(response),
+    };
+    let read = async {
+        let tenant_id = &caller.tenant_id;
+        let found = store::notifications::find_notification(&mut work, tenant_id, id).await?;
+        let deliveries = store::deliveries::list_deliveries(&mut work, &[id]).await?;
+        let ids: Vec<DeliveryId> = deliveries.iter().map(|delivery| delivery.id).collect();
+        let attempts = store::deliveries::list_attempts(&mut work, &ids).await?;
+        Ok(found.map(|notification| whole(notification, deliveries, attempts)))
+    };
+    let view = read.await.map_err(ApiError::from_store)?;
+    let view = view.ok_or_else(unknown)?;
+    work.answer(&app, StatusCode::OK, &view).await
+}
+
+/// Takes a notification back, and commits.
+pub(crate) async fn take_back(
+    app: &App,
+    caller: &Caller,
+    id: NotificationId,
+) -> Result<(), ApiError> {
+    match withdraw(app, caller, id, None).await? {
+        Begun::Fresh(work) => work.commit().await,
+        Begun::Repeat(_) => Ok(()),
+    }
+}
+
+/// Takes a notification back, as far as nothing of it is being sent.
+async fn withdraw(
+    app: &App,
+    caller: &Caller,
+    id: NotificationId,
+    once: Option<OnceKey>,
+) -> Result<Begun, ApiError> {
     let patience = Instant::now() + PATIENCE;
     let (mut work, withdrawn) = loop {
-        let mut work = match once::begin(&app, &caller, once.clone()).await? {
+        let mut work = match once::begin(app, caller, once.clone()).await? {
             Begun::Fresh(work) => work,
-            Begun::Repeat(response) => return Ok(response),
+            repeat @ Begun::Repeat(_) => return Ok(repeat),
         };
         let now = app.clock.now();
         let withdrawn = workers::withdraw(&mut work, &caller.tenant_id, id, now)
@@ -72,7 +108,7 @@ pub(super) async fn cancel(
         Withdrawn::Done => {
             caller
                 .sign(
-                    &app,
+                    app,
                     &mut work,
                     "notification.cancelled",
                     &id.to_string(),
@@ -88,17 +124,11 @@ pub(super) async fn cancel(
             let detail = format!("nothing of the notification waits any more: it is {status}");
             return Err(ApiError::conflict(detail));
         }
-        Withdrawn::Absent => return Err(not_found()),
+        Withdrawn::Absent => return Err(unknown()),
     }
-    let read = async {
-        let tenant_id = &caller.tenant_id;
-        let found = store::notifications::find_notification(&mut work, tenant_id, id).await?;
-        let deliveries = store::deliveries::list_deliveries(&mut work, &[id]).await?;
-        let ids: Vec<DeliveryId> = deliveries.iter().map(|delivery| delivery.id).collect();
-        let attempts = store::deliveries::list_attempts(&mut work, &ids).await?;
-        Ok(found.map(|notification| whole(notification, deliveries, attempts)))
-    };
-    let view = read.await.map_err(ApiError::from_store)?;
-    let view = view.ok_or_else(not_found)?;
-    work.answer(&app, StatusCode::OK, &view).await
+    Ok(Begun::Fresh(work))
+}
+
+fn unknown() -> ApiError {
+    ApiError::not_found("there is no such notification")
 }

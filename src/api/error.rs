@@ -351,6 +351,11 @@ impl ApiError {
         &self.detail
     }
 
+    /// What is wrong with which field.
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     fn body(&self) -> Value {
         let mut body = json!({
             "type": format!("urn:postrider:problem:{}", self.kind),

@@ -119,12 +119,21 @@ async fn export(
     Admin(caller): Admin,
     UserPath(user_id): UserPath,
 ) -> Result<Response<Body>, ApiError> {
+    document(app, caller.tenant_id, user_id).await
+}
+
+/// The document, as it is written.
+pub(crate) async fn document(
+    app: App,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Response<Body>, ApiError> {
     let mut export = Export {
         filter: HistoryFilter {
             user_id: Some(user_id),
             ..HistoryFilter::default()
         },
-        tenant_id: caller.tenant_id,
+        tenant_id,
         before: None,
         app,
     };

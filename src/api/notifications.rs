@@ -295,20 +295,42 @@ pub(super) async fn show(
 ) -> Result<Json<NotificationView>, ApiError> {
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
     let notification = find(&mut conn, &caller, params).await?;
-    let id = notification.id;
-    let entry = entries(&mut conn, &[id]).await?.remove(&id);
-    let mut deliveries = store::deliveries::list_deliveries(&mut conn, &[id])
-        .await
-        .map_err(ApiError::from_store)?;
-    show_sending(&mut conn, &mut deliveries)
-        .await
-        .map_err(ApiError::from_store)?;
-    let delivery_ids: Vec<DeliveryId> = deliveries.iter().map(|delivery| delivery.id).collect();
-    let attempts = store::deliveries::list_attempts(&mut conn, &delivery_ids)
-        .await
-        .map_err(ApiError::from_store)?;
-    let shown = whole(notification, deliveries, attempts).with_entry(entry);
+    let rows = Rows::read(&mut conn, notification.id).await?;
+    let shown = whole(notification, rows.deliveries, rows.attempts).with_entry(rows.entry);
     Ok(Json(StatusCode::OK, shown))
+}
+
+/// What became of one notification.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) attempts: Vec<Attempt>,
+    /// What its user has of it in the feed.
+    pub(crate) entry: Option<Entry>,
+}
+
+impl Rows {
+    pub(crate) async fn read(
+        conn: &mut store::Connection,
+        id: NotificationId,
+    ) -> Result<Self, ApiError> {
+        let entry = entries(conn, &[id]).await?.remove(&id);
+        let mut deliveries = store::deliveries::list_deliveries(conn, &[id])
+            .await
+            .map_err(ApiError::from_store)?;
+        show_sending(conn, &mut deliveries)
+            .await
+            .map_err(ApiError::from_store)?;
+        let ids: Vec<DeliveryId> = deliveries.iter().map(|delivery| delivery.id).collect();
+        let attempts = store::deliveries::list_attempts(conn, &ids)
+            .await
+            .map_err(ApiError::from_store)?;
+        Ok(Self {
+            deliveries,
+            attempts,
+            entry,
+        })
+    }
 }
 
 /// The notification that the path names, if the caller may read it.

@@ -205,6 +205,11 @@ impl Work {
         self
     }
 
+    /// Commits work that nobody asked for by a key.
+    pub(super) async fn commit(self) -> Result<(), ApiError> {
+        self.tx.commit().await.map_err(ApiError::from_store)
+    }
+
     /// Keeps the answer, commits, and gives the answer out.
     pub(super) async fn answer<T: Serialize>(
         self,

@@ -19,7 +19,7 @@ const NAME_CHARS_MAX: usize = domain::NAME_CHARS_MAX;
 
 /// The user that `{user_id}` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UserPath(pub(super) UserId);
+pub(crate) struct UserPath(pub(crate) UserId);
 
 impl FromRequestParts<App> for UserPath {
     type Rejection = ApiError;
@@ -57,7 +57,7 @@ impl FromRequestParts<App> for LimitPath {
 
 /// The template that `{id}` names, by its id or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TemplatePath(pub(super) TemplateRef);
+pub(crate) struct TemplatePath(pub(crate) TemplateRef);
 
 impl FromRequestParts<App> for TemplatePath {
     type Rejection = ApiError;
@@ -70,7 +70,7 @@ impl FromRequestParts<App> for TemplatePath {
 
 /// The rule that `{id}` names, by its id or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RulePath(pub(super) RuleRef);
+pub(crate) struct RulePath(pub(crate) RuleRef);
 
 impl FromRequestParts<App> for RulePath {
     type Rejection = ApiError;

@@ -10,7 +10,7 @@ use domain::{FieldError, RuleId, RuleSubmission, TemplateNames};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::Tx;
-use store::rules::{self, NewRule, Saved, StoredRule};
+use store::rules::{self, NewRule, RuleRef, Saved, StoredRule};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -135,16 +135,27 @@ async fn create(
         Begun::Fresh(work) => work,
         Begun::Repeat(response) => return Ok(response),
     };
+    let (rule, missing) = save_new(&app, &caller, &mut work, said).await?;
+    let answer = RuleView::of(rule).warning(missing);
+    work.answer(&app, StatusCode::CREATED, &answer).await
+}
+
+/// Makes a rule; answers it with what it has to wait for.
+pub(crate) async fn save_new(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Tx,
+    said: RuleSubmission,
+) -> Result<(StoredRule, Vec<FieldError>), ApiError> {
     let now = app.clock.now();
-    let names = template_names(&app, &caller, &mut work).await?;
-    let saved = rules::create_rule(&mut work, &caller.tenant_id, row(&said, &app), now)
+    let names = template_names(app, caller, tx).await?;
+    let saved = rules::create_rule(tx, &caller.tenant_id, row(&said, app), now)
         .await
         .map_err(ApiError::from_store)?;
     let rule = done(saved)?;
-    let missing = start(&caller, &mut work, said, &rule, &names, now).await?;
-    note(&app, &caller, &mut work, "rule.created", &rule).await?;
-    let answer = RuleView::of(rule).warning(missing);
-    work.answer(&app, StatusCode::CREATED, &answer).await
+    let missing = start(caller, tx, said, &rule, &names, now).await?;
+    note(app, caller, tx, "rule.created", &rule).await?;
+    Ok((rule, missing))
 }
 
 /// Show a rule.
@@ -189,18 +200,30 @@ async fn replace(
 ) -> Result<Json<RuleView>, ApiError> {
     let said = RuleSubmission::parse(body).map_err(ApiError::invalid)?;
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
+    let (rule, missing) = save(&app, &caller, &mut tx, &rule, said).await?;
+    tx.commit().await.map_err(ApiError::from_store)?;
+    let answer = RuleView::of(rule).warning(missing);
+    Ok(Json(StatusCode::OK, answer))
+}
+
+/// Changes a rule; answers it with what it has to wait for.
+pub(crate) async fn save(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Tx,
+    rule: &RuleRef,
+    said: RuleSubmission,
+) -> Result<(StoredRule, Vec<FieldError>), ApiError> {
     let now = app.clock.now();
-    let names = template_names(&app, &caller, &mut tx).await?;
-    let saved = rules::replace_rule(&mut tx, &caller.tenant_id, &rule, row(&said, &app), now)
+    let names = template_names(app, caller, tx).await?;
+    let saved = rules::replace_rule(tx, &caller.tenant_id, rule, row(&said, app), now)
         .await
         .map_err(ApiError::from_store)?
         .ok_or_else(unknown)?;
     let rule = done(saved)?;
-    let missing = start(&caller, &mut tx, said, &rule, &names, now).await?;
-    note(&app, &caller, &mut tx, "rule.replaced", &rule).await?;
-    tx.commit().await.map_err(ApiError::from_store)?;
-    let answer = RuleView::of(rule).warning(missing);
-    Ok(Json(StatusCode::OK, answer))
+    let missing = start(caller, tx, said, &rule, &names, now).await?;
+    note(app, caller, tx, "rule.replaced", &rule).await?;
+    Ok((rule, missing))
 }
 
 /// Remove a rule.
@@ -217,16 +240,26 @@ async fn remove(
     RulePath(rule): RulePath,
 ) -> Result<StatusCode, ApiError> {
     let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
-    let (id, name) = rules::remove_rule(&mut tx, &caller.tenant_id, &rule)
+    take_away(&app, &caller, &mut tx, &rule).await?;
+    tx.commit().await.map_err(ApiError::from_store)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes a rule.
+pub(crate) async fn take_away(
+    app: &App,
+    caller: &Caller,
+    tx: &mut Tx,
+    rule: &RuleRef,
+) -> Result<(), ApiError> {
+    let (id, name) = rules::remove_rule(tx, &caller.tenant_id, rule)
         .await
         .map_err(ApiError::from_store)?
         .ok_or_else(unknown)?;
     let detail = Some(json!({"name": name}));
     caller
-        .sign(&app, &mut tx, "rule.removed", &id.to_string(), detail)
-        .await?;
-    tx.commit().await.map_err(ApiError::from_store)?;
-    Ok(StatusCode::NO_CONTENT)
+        .sign(app, tx, "rule.removed", &id.to_string(), detail)
+        .await
 }
 
 fn row(said: &RuleSubmission, app: &App) -> NewRule {
@@ -288,6 +321,6 @@ async fn note(
     caller.sign(app, tx, action, &subject, Some(detail)).await
 }
 
-fn unknown() -> ApiError {
+pub(crate) fn unknown() -> ApiError {
     ApiError::not_found("there is no such rule")
 }

@@ -41,9 +41,6 @@ async fn trace(
 ) -> Result<Json<Vec<TraceView>>, ApiError> {
     let mut conn = app.store.acquire().await.map_err(ApiError::from_store)?;
     let notification = find(&mut conn, &caller, params).await?;
-    let mut entries = store::traces::list_trace(&mut conn, notification.id)
-        .await
-        .map_err(ApiError::from_store)?;
     let deliveries = store::deliveries::list_deliveries(&mut conn, &[notification.id])
         .await
         .map_err(ApiError::from_store)?;
@@ -51,11 +48,25 @@ async fn trace(
     let attempts = store::deliveries::list_attempts(&mut conn, &ids)
         .await
         .map_err(ApiError::from_store)?;
-    entries.extend(told_by_rows(&notification, &deliveries, &attempts));
-    // Stable, so what was decided at one moment stays in its order.
-    entries.sort_by_key(|entry| entry.at);
+    let entries = steps(&mut conn, &notification, &deliveries, &attempts).await?;
     let shown = entries.into_iter().map(TraceView::of).collect();
     Ok(Json(StatusCode::OK, shown))
+}
+
+/// Every step of a notification's way, in order.
+pub(crate) async fn steps(
+    conn: &mut store::Connection,
+    notification: &Notification,
+    deliveries: &[Delivery],
+    attempts: &[Attempt],
+) -> Result<Vec<TraceEntry>, ApiError> {
+    let mut entries = store::traces::list_trace(conn, notification.id)
+        .await
+        .map_err(ApiError::from_store)?;
+    entries.extend(told_by_rows(notification, deliveries, attempts));
+    // Stable, so what was decided at one moment stays in its order.
+    entries.sort_by_key(|entry| entry.at);
+    Ok(entries)
 }
 
 /// The texts that were made and the attempts to send them.

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use workers::wake_held;
 
+use super::auth::Caller;
 use super::body::{Json, JsonBody};
 use super::error::ApiError;
 use super::openapi::people::{AddressesBody, UserBody};
@@ -78,6 +79,7 @@ async fn list(
 ) -> Result<Json<Page<UserView>>, ApiError> {
     let page = NamedPageQuery::read(&mut query);
     let filter = UserFilter {
+        from: None,
         role: query.text("role"),
         group: query.text("group"),
     };
@@ -185,6 +187,12 @@ async fn erase(
     Admin(caller): Admin,
     UserPath(user_id): UserPath,
 ) -> Result<StatusCode, ApiError> {
+    forget(&app, caller, user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Erases a user.
+pub(crate) async fn forget(app: &App, caller: Caller, user_id: UserId) -> Result<(), ApiError> {
     let audit = caller.note(app.clock.now(), "user.erased", user_id.as_str(), None);
     let erasure = Erasure {
         tenant_id: caller.tenant_id,
@@ -201,13 +209,9 @@ async fn erase(
         Ok(ended) => ended.map_err(ApiError::from_store)?,
         Err(_aborted) => return Err(ApiError::unavailable()),
     };
-    if was_known {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(unknown())
-    }
+    if was_known { Ok(()) } else { Err(unknown()) }
 }
 
-pub(super) fn unknown() -> ApiError {
+pub(crate) fn unknown() -> ApiError {
     ApiError::not_found("there is no such user")
 }

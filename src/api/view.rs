@@ -20,7 +20,7 @@ use super::openapi::words::{AttemptWord, ChannelWord, PriorityWord, StatusWord, 
 
 /// A moment as the contract writes it: RFC 3339, UTC, with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Moment(pub(super) DateTime<Utc>);
+pub(crate) struct Moment(pub(crate) DateTime<Utc>);
 
 impl Moment {
     pub(super) fn at(moment: DateTime<Utc>) -> Self {

@@ -15,8 +15,14 @@ use sha2::{Digest, Sha256};
 use super::text;
 use crate::api::error::ApiError;
 
-const CSS: &str = include_str!("assets/console.css");
-const JS: &str = include_str!("assets/console.js");
+const CSS: &str = concat!(
+    include_str!("assets/console.css"),
+    include_str!("assets/pages.css"),
+);
+const JS: &str = concat!(
+    include_str!("assets/console.js"),
+    include_str!("assets/pages.js"),
+);
 const ICON: &str = include_str!("assets/icon.svg");
 
 /// How long a browser may keep what never changes at its address.

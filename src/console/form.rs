@@ -6,7 +6,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use super::session::{Operator, Refusal};
 use crate::api::arrival;
@@ -162,9 +162,11 @@ fn moment_of(text: &str) -> Option<DateTime<Utc>> {
         .into_iter()
         .find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok())
     };
+    // Years beyond four digits are none that Postgres and an id can hold.
     whole()
         .map(|moment| moment.with_timezone(&Utc))
         .or_else(|| local().map(|moment| moment.and_utc()))
+        .filter(|moment| (1970..=9999).contains(&moment.year()))
 }
 
 #[cfg(test)]
@@ -217,7 +219,13 @@ mod tests {
         assert_eq!(at("2026-11-21T14:05"), expected);
         assert_eq!(at("2026-11-21T14:05:00Z"), expected);
         assert_eq!(at("2026-11-21T15:05:00 01:00"), expected);
-        for bad in ["", "yesterday", "2026-13-01T00:00", "14:05"] {
+        for bad in [
+            "",
+            "yesterday",
+            "2026-13-01T00:00",
+            "14:05",
+            "-0999-01-01T00:00",
+        ] {
             assert_eq!(at(bad), None, "{bad}");
         }
     }

@@ -14,19 +14,28 @@ mod assets;
 mod audit;
 mod chart;
 mod dead_letters;
+mod diff;
 mod dress;
 mod floor;
 mod form;
 mod fresh;
 mod hour;
+mod inert;
+mod links;
 mod live;
+mod mailbox;
+mod notifications;
 mod overview;
 mod queues;
 mod replays;
+mod rules;
 mod session;
 mod shell;
 mod sign_in;
+mod templates;
 mod text;
+mod timeline;
+mod users;
 mod verdict;
 
 use axum::Router;
@@ -61,6 +70,11 @@ const PAGES: &[Entry] = &[
         is_shared: false,
     },
     Entry {
+        path: notifications::PATH,
+        title: "Notifications",
+        is_shared: false,
+    },
+    Entry {
         path: queues::PATH,
         title: "Queues",
         is_shared: true,
@@ -68,6 +82,26 @@ const PAGES: &[Entry] = &[
     Entry {
         path: dead_letters::PATH,
         title: "Dead letters",
+        is_shared: false,
+    },
+    Entry {
+        path: mailbox::PATH,
+        title: "Mailbox",
+        is_shared: false,
+    },
+    Entry {
+        path: templates::PATH,
+        title: "Templates",
+        is_shared: false,
+    },
+    Entry {
+        path: rules::PATH,
+        title: "Rules",
+        is_shared: false,
+    },
+    Entry {
+        path: users::PATH,
+        title: "Users",
         is_shared: false,
     },
     Entry {
@@ -92,6 +126,11 @@ pub(crate) fn router() -> Router<App> {
         .merge(sign_in::routes())
         .merge(overview::routes())
         .merge(queues::routes())
+        .merge(notifications::routes())
+        .merge(mailbox::routes())
+        .merge(templates::routes())
+        .merge(rules::routes())
+        .merge(users::routes())
         .merge(dead_letters::routes())
         .merge(replays::routes())
         .merge(audit::routes())

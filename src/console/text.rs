@@ -1,6 +1,7 @@
 //! Numbers and times as the pages write them.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 /// A moment, to the second.
 pub(super) fn moment(at: DateTime<Utc>) -> String {
@@ -63,6 +64,22 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         text.extend(char::from_digit(u32::from(byte & 15), 16));
         text
     })
+}
+
+/// Text of which only the beginning is shown.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => {
+            let (beginning, _) = text.split_at(end);
+            format!("{beginning}…")
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// A document over several lines.
+pub(super) fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// `1 job`, `2 jobs`.

@@ -71,6 +71,7 @@ pub use brand::Brand;
 pub use error::{RenderError, TemplateError, TemplateIssue};
 pub use file::Source;
 pub use message::{Rendered, literal};
+pub use section::section_fields;
 pub use template::{DEFAULT_LOCALE, Outline, Template};
 pub use templates::{PLAIN, Templates};
 pub use vars::{EventVars, Gathered, NotificationVars, UserVars, Vars};

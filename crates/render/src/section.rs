@@ -86,6 +86,15 @@ impl Shape {
     }
 }
 
+/// The fields that a section of a channel may have: texts, and those that hold any JSON.
+pub fn section_fields(channel: Channel) -> (Vec<&'static str>, Vec<&'static str>) {
+    let shape = Shape::of(channel);
+    let data = shape.data_fields().to_vec();
+    let mut texts = shape.fields();
+    texts.retain(|field| !data.contains(field));
+    (texts, data)
+}
+
 /// Whose section is taken, in this order, for a channel that has none: the feed's words are short
 /// and complete, so they suit most; a mail is the last resort, being long.
 pub(crate) const DONORS: [Channel; 8] = [

@@ -122,6 +122,66 @@ pub async fn list_deliveries(
         .collect()
 }
 
+/// How one delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub notification_id: NotificationId,
+    pub channel: Channel,
+    pub status: Status,
+}
+
+/// Lists how the deliveries of notifications stand, without what they say.
+pub async fn list_standings(
+    connection: &mut PgConnection,
+    notification_ids: &[NotificationId],
+) -> Result<Vec<Standing>, StoreError> {
+    let since = earliest_delivery(notification_ids);
+    let ids: Vec<_> = notification_ids.iter().map(|id| id.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select notification_id, channel, status
+        from deliveries
+        where notification_id = any($1::uuid[]) and id >= $2
+        order by notification_id, position, id
+        "#,
+        &ids,
+        since,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(during("see how deliveries stand"))?;
+    let unknown = |word: &str| unknown_word("deliveries", word);
+    let standings = rows.into_iter().map(|row| {
+        Ok(Standing {
+            notification_id: row.notification_id.into(),
+            channel: Channel::parse(&row.channel).ok_or_else(|| unknown(&row.channel))?,
+            status: Status::parse(&row.status).ok_or_else(|| unknown(&row.status))?,
+        })
+    });
+    standings.collect()
+}
+
+/// Finds what a tenant's delivery says, once it is rendered.
+pub async fn find_message(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    id: DeliveryId,
+) -> Result<Option<Message>, StoreError> {
+    let message = sqlx::query_scalar!(
+        r#"
+        select message as "message: Document<Message>"
+        from deliveries
+        where id = $2 and tenant_id = $1
+        "#,
+        tenant_id.as_str(),
+        id.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(during("read a message"))?;
+    Ok(message.flatten().map(|message| message.0))
+}
+
 /// Lists all attempts of some deliveries, in their order.
 pub async fn list_attempts(
     connection: &mut PgConnection,

@@ -45,6 +45,42 @@ pub enum KeyClaim {
     DuplicateOf(Uuid),
 }
 
+/// Finds the event that a producer knows by this name.
+pub async fn find_event_key(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    producer: &str,
+    event_id: &str,
+) -> Result<Option<Uuid>, StoreError> {
+    sqlx::query_scalar!(
+        "select id from event_keys where tenant_id = $1 and producer = $2 and event_id = $3",
+        tenant_id.as_str(),
+        producer,
+        event_id,
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(during("find an event by its key"))
+}
+
+/// Finds the event or the direct send of a type that has this key.
+pub async fn find_dedupe_key(
+    connection: &mut PgConnection,
+    tenant_id: &TenantId,
+    kind: &str,
+    dedupe_key: &str,
+) -> Result<Option<Uuid>, StoreError> {
+    sqlx::query_scalar!(
+        "select id from dedupe_keys where tenant_id = $1 and type = $2 and dedupe_key = $3",
+        tenant_id.as_str(),
+        kind,
+        dedupe_key,
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(during("find what has a dedupe key"))
+}
+
 /// Claims event keys; the answers are in the order of `keys`.
 ///
 /// Keys must be sorted, so that two transactions lock them in one order, and name each key once.

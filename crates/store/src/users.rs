@@ -31,6 +31,8 @@ const PAGE_ROWS_MAX: i64 = 1001;
 /// Which users a page shows; what is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserFilter {
+    /// The list begins here: with this id, or with the next.
+    pub from: Option<UserId>,
     pub role: Option<String>,
     pub group: Option<String>,
 }
@@ -178,6 +180,9 @@ pub async fn list_users(
             query.push(format_args!(" and {column} @> array["));
             query.push_bind(name).push("]");
         }
+    }
+    if let Some(from) = &filter.from {
+        query.push(" and user_id >= ").push_bind(from.as_str());
     }
     if let Some(after) = after {
         query.push(" and user_id > ").push_bind(after.as_str());

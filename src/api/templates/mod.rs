@@ -5,8 +5,8 @@
 
 pub(super) mod named;
 mod preview;
-pub(super) mod save;
-pub(super) mod view;
+pub(crate) mod save;
+pub(crate) mod view;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -76,7 +76,7 @@ async fn list(
 
 /// Up to `limit` templates in the order of their keys, from after the key `after`: a tenant's own,
 /// and those that ship with Postrider.
-pub(super) async fn outlines(
+pub(crate) async fn outlines(
     app: &App,
     caller: &Caller,
     conn: &mut Connection,

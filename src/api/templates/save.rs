@@ -24,16 +24,16 @@ const PROBLEMS_MAX: usize = 20;
 
 /// A body that may be saved.
 #[derive(Debug, Clone)]
-pub(in crate::api) struct Sound(TemplateBody);
+pub(crate) struct Sound(TemplateBody);
 
 impl Sound {
     /// Reads a body and tries it; everything wrong with it is told.
-    pub(in crate::api) async fn read(app: &App, body: Value) -> Result<Self, ApiError> {
+    pub(crate) async fn read(app: &App, body: Value) -> Result<Self, ApiError> {
         Self::read_as(app, body, |error| error).await
     }
 
     /// The same, with problems named as `tell` does.
-    pub(in crate::api) async fn read_as(
+    pub(crate) async fn read_as(
         app: &App,
         body: Value,
         tell: impl Fn(FieldError) -> FieldError,
@@ -57,7 +57,7 @@ impl Sound {
         Err(refuse(issues.into_iter().map(FieldError::from).collect()))
     }
 
-    pub(in crate::api) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.0.name
     }
 
@@ -67,7 +67,7 @@ impl Sound {
 }
 
 /// Makes a template.
-pub(in crate::api) async fn create(
+pub(crate) async fn create(
     app: &App,
     caller: &Caller,
     tx: &mut Tx,
@@ -91,7 +91,7 @@ pub(in crate::api) async fn create(
 }
 
 /// Gives a template a new version. A built-in one gets a stored one before it.
-pub(in crate::api) async fn replace(
+pub(crate) async fn replace(
     app: &App,
     caller: &Caller,
     tx: &mut Tx,
@@ -122,7 +122,7 @@ pub(in crate::api) async fn replace(
 }
 
 /// Removes a template. A built-in one of its name is found again.
-pub(in crate::api) async fn remove(
+pub(crate) async fn remove(
     app: &App,
     caller: &Caller,
     tx: &mut Tx,
@@ -150,7 +150,7 @@ pub(in crate::api) async fn remove(
 
 /// Makes this process see what was just committed. Others look within moments by themselves, and
 /// this one would too, so that a failure is no matter.
-pub(in crate::api) async fn see(app: &App) {
+pub(crate) async fn see(app: &App) {
     let seen = async {
         let mut conn = app.store.acquire().await?;
         app.catalog.current(&mut conn).await
@@ -164,7 +164,7 @@ pub(in crate::api) async fn see(app: &App) {
 }
 
 /// A tenant's own template.
-pub(in crate::api) async fn find(
+pub(crate) async fn find(
     connection: &mut Connection,
     caller: &Caller,
     template: &TemplateRef,
@@ -187,7 +187,7 @@ async fn note(
     caller.sign(app, tx, action, &subject, Some(detail)).await
 }
 
-pub(in crate::api) fn unknown() -> ApiError {
+pub(crate) fn unknown() -> ApiError {
     ApiError::not_found("there is no such template")
 }
 

@@ -17,7 +17,7 @@ const SHIPPED: u32 = 0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = TemplateSource)]
-pub(in crate::api) enum SourceView {
+pub(crate) enum SourceView {
     /// It ships with Postrider.
     Builtin,
     /// It was written through the API or the command line.
@@ -27,33 +27,33 @@ pub(in crate::api) enum SourceView {
 /// A template in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TemplateOutline)]
-pub(in crate::api) struct OutlineView {
+pub(crate) struct OutlineView {
     /// Of a built-in one, its name.
-    pub(in crate::api) id: String,
-    pub(in crate::api) name: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
     #[schema(required)]
-    pub(in crate::api) description: Option<String>,
+    pub(crate) description: Option<String>,
     /// What its recipients can opt out of.
     #[schema(required)]
-    pub(in crate::api) category: Option<String>,
+    pub(crate) category: Option<String>,
     /// The channels it has a text for.
     #[schema(value_type = Vec<ChannelWord>)]
-    pub(in crate::api) channels: Vec<Channel>,
+    pub(crate) channels: Vec<Channel>,
     /// Its languages beside the default one.
-    pub(in crate::api) locales: Vec<String>,
-    pub(in crate::api) enabled: bool,
-    pub(in crate::api) tags: Vec<String>,
+    pub(crate) locales: Vec<String>,
+    pub(crate) enabled: bool,
+    pub(crate) tags: Vec<String>,
     /// Rises by one with every change; 0 ships with Postrider.
-    pub(in crate::api) version: u32,
-    pub(in crate::api) source: SourceView,
+    pub(crate) version: u32,
+    pub(crate) source: SourceView,
     #[schema(required)]
-    pub(in crate::api) created_at: Option<Moment>,
+    pub(crate) created_at: Option<Moment>,
     #[schema(required)]
-    pub(in crate::api) updated_at: Option<Moment>,
+    pub(crate) updated_at: Option<Moment>,
 }
 
 impl OutlineView {
-    pub(in crate::api) fn of(head: TemplateHead) -> Self {
+    pub(crate) fn of(head: TemplateHead) -> Self {
         Self {
             id: head.template_id.to_string(),
             name: head.name,
@@ -70,7 +70,7 @@ impl OutlineView {
         }
     }
 
-    pub(in crate::api) fn of_builtin(template: &Template) -> Self {
+    pub(crate) fn of_builtin(template: &Template) -> Self {
         let body = template.body();
         Self {
             id: body.name.clone(),
@@ -97,7 +97,7 @@ impl OutlineView {
     }
 
     /// What lists are ordered by.
-    pub(in crate::api) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         domain::template_key(&self.name)
     }
 }

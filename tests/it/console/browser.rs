@@ -11,7 +11,7 @@ use crate::front::{ADMIN_KEY, Front};
 use crate::house::House;
 
 /// Signs in by the form, as a person does.
-async fn sign_in(browser: &Browser, front: &Front, credential: &str) {
+pub(super) async fn sign_in(browser: &Browser, front: &Front, credential: &str) {
     browser.open(front, "/console").await;
     browser.find("#credential").await;
     browser.press(credential).await;
@@ -19,7 +19,7 @@ async fn sign_in(browser: &Browser, front: &Front, credential: &str) {
 }
 
 /// Nothing was blocked, nothing failed.
-async fn expect_no_complaints(browser: &Browser) {
+pub(super) async fn expect_no_complaints(browser: &Browser) {
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 

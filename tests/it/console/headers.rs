@@ -7,11 +7,19 @@ use super::{Page, Visitor};
 use crate::front::{ADMIN_KEY, Front};
 
 /// Every page that is asked for in these tests.
-pub(super) const PATHS: [&str; 5] = [
+pub(super) const PATHS: [&str; 13] = [
     "/console",
     "/console/queues",
     "/console/dead-letters",
     "/console/audit",
+    "/console/notifications",
+    "/console/notifications/find?id=x",
+    "/console/mailbox",
+    "/console/templates",
+    "/console/drafts/template",
+    "/console/rules",
+    "/console/rehearsal",
+    "/console/users",
     "/console/sign-in",
 ];
 

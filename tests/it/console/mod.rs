@@ -2,12 +2,20 @@
 
 mod audit;
 mod browser;
+mod browser_pages;
 mod dead_letters;
+mod doors;
 mod headers;
 mod hostile;
+mod mailbox;
+mod notifications;
 mod overview;
+mod pictures;
 mod queues;
+mod rules;
 mod sign_in;
+mod templates;
+mod users;
 
 use chrono::Utc;
 use domain::TenantId;
@@ -151,6 +159,52 @@ pub(crate) fn admin_token(user: &str) -> String {
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
     jsonwebtoken::encode(&header, &claims, &key).unwrap()
+}
+
+/// What somebody might send who wants a page of ours to run something.
+pub(crate) const HOSTILE: &str =
+    "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}javascript:";
+
+/// That a page has it, and has it as text.
+#[track_caller]
+pub(crate) fn shows_as_text(html: &str, what: &str) {
+    assert!(
+        html.contains("&#60;script&#62;alert(1)"),
+        "{what} shows it: {html}"
+    );
+    for raw in ["<script>alert", "<img src=x", "\"'><"] {
+        assert!(!html.contains(raw), "{what} has {raw}: {html}");
+    }
+}
+
+/// Gives every delivery this HTML. No template makes such: the renderer refuses it.
+pub(crate) async fn say_in_html(front: &Front, html: &str) {
+    let statement = "update deliveries
+         set message = message || jsonb_build_object('body_html', $1::text)";
+    sqlx::query(statement)
+        .bind(html)
+        .execute(front.store.pool())
+        .await
+        .unwrap();
+}
+
+/// A name as a part of a path.
+pub(crate) fn encode(name: &str) -> String {
+    let bytes = name.bytes().map(|byte| format!("%{byte:02X}"));
+    bytes.collect()
+}
+
+/// A query of `pairs`.
+pub(crate) fn query(pairs: &[(&str, &str)]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs).finish()
+}
+
+/// Puts as the admin.
+pub(crate) async fn put(front: &Front, path: &str, body: serde_json::Value) {
+    let request = front.client.put(front.url(path)).bearer_auth(ADMIN_KEY);
+    let response = request.json(&body).send().await.unwrap();
+    assert!(response.status().is_success(), "{response:?}");
 }
 
 /// Lets a job die of `error`, and answers its id.

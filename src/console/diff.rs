@@ -124,9 +124,15 @@ mod tests {
         assert_eq!(lines("", ""), []);
     }
 
+    /// So many lines, each a word and its number.
+    fn numbered(word: &str, count: usize) -> String {
+        let lines: Vec<_> = (0..count).map(|line| format!("{word}{line}\n")).collect();
+        lines.concat()
+    }
+
     #[test]
     fn what_stayed_is_folded_and_nothing_is_lost() {
-        let old: String = (0..100).map(|line| format!("{line}\n")).collect();
+        let old = numbered("", 100);
         let new = old.replace("50\n", "fifty\n");
 
         let found = lines(&old, &new);
@@ -140,8 +146,8 @@ mod tests {
 
     #[test]
     fn two_long_texts_are_not_compared_for_ever() {
-        let old: String = (0..3000).map(|line| format!("a{line}\n")).collect();
-        let new: String = (0..3000).map(|line| format!("b{line}\n")).collect();
+        let old = numbered("a", 3000);
+        let new = numbered("b", 3000);
         assert_eq!(lines(&old, &new).len(), 6000);
     }
 }

@@ -95,17 +95,14 @@ pub(super) async fn begin(operator: Operator) -> Result<Response<Body>, ApiError
     shell::html(StatusCode::OK, &page)
 }
 
-/// The rule that a form has.
-fn read(fields: &Fields) -> Result<(String, RuleSubmission), (String, ApiError)> {
+/// What was written into a form, and the rule that it is.
+fn read(fields: &Fields) -> (String, Result<RuleSubmission, ApiError>) {
     let source = fields.raw("source").unwrap_or_default();
     let source = source.replace("\r\n", "\n");
     let said = document(&source)
         .map_err(|detail| ApiError::invalid_field("", detail))
         .and_then(|body| RuleSubmission::parse(body).map_err(ApiError::invalid));
-    match said {
-        Ok(said) => Ok((source, said)),
-        Err(error) => Err((source, error)),
-    }
+    (source, said)
 }
 
 /// The form again, with what is wrong.
@@ -137,9 +134,10 @@ fn again(
 
 /// `POST /console/drafts/rule`.
 pub(super) async fn create(State(app): State<App>, form: Form) -> Result<Response<Body>, ApiError> {
-    let (source, said) = match read(&form.fields) {
-        Ok(read) => read,
-        Err((source, error)) => return again(&form.operator, None, source, error),
+    let (source, said) = read(&form.fields);
+    let said = match said {
+        Ok(said) => said,
+        Err(error) => return again(&form.operator, None, source, error),
     };
     let saved = async {
         let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;
@@ -174,9 +172,10 @@ pub(super) async fn save(
         version: base,
         ..Known::of(&stored)
     };
-    let (source, said) = match read(&form.fields) {
-        Ok(read) => read,
-        Err((source, error)) => return again(&form.operator, Some(known()), source, error),
+    let (source, said) = read(&form.fields);
+    let said = match said {
+        Ok(said) => said,
+        Err(error) => return again(&form.operator, Some(known()), source, error),
     };
     let saved = async {
         let mut tx = app.store.begin().await.map_err(ApiError::from_store)?;

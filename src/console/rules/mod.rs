@@ -112,9 +112,10 @@ fn told(body: &Value) -> Vec<String> {
     let line = |action: &Value| {
         let channels = action["channels"].as_array().into_iter().flatten();
         let channels: Vec<_> = channels.filter_map(Value::as_str).collect();
-        let channels = match channels.is_empty() {
-            true => "in_app".to_owned(),
-            false => channels.join(", "),
+        let channels = if channels.is_empty() {
+            "in_app".to_owned()
+        } else {
+            channels.join(", ")
         };
         match text_of(&action["template"]) {
             Some(template) => format!("{channels}: {template}"),

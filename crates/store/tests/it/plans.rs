@@ -186,14 +186,14 @@ async fn people_are_looked_up_by_key_by_role_and_by_group() {
         (
             UserFilter {
                 role: Some("trader".into()),
-                group: None,
+                ..UserFilter::default()
             },
             "users_roles_idx",
         ),
         (
             UserFilter {
-                role: None,
                 group: Some("london".into()),
+                ..UserFilter::default()
             },
             "users_groups_idx",
         ),

@@ -113,7 +113,7 @@ async fn an_error_is_one_line_that_says_what_to_do_and_usage_exits_with_2() {
 #[tokio::test]
 async fn a_database_without_tables_is_told_from_a_broken_one() {
     let database = TestDatabase::create().await;
-    sqlx::raw_sql("drop schema queue cascade; drop table api_keys")
+    sqlx::raw_sql("drop schema queue cascade; drop table api_keys cascade")
         .execute(&database.pool().await)
         .await
         .unwrap();

@@ -75,7 +75,7 @@ pub async fn find_session(
         r#"
         select session.tenant_id, session.api_key_id, session.user_id, session.last_seen_at,
                least(session.expires_at, key.expires_at) as "expires_at!",
-               key.prefix as "prefix?"
+               nullif(key.prefix, '') as "prefix?"
         from console_sessions as session
         left join api_keys as key on key.api_key_id = session.api_key_id
         where session.session_hash = $1

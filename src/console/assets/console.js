@@ -67,7 +67,8 @@
       event.preventDefault();
       return;
     }
-    // A second click is not a second order.
+    // A second click is not a second order. What is shown in a frame of the page orders nothing.
+    if (event.submitter?.hasAttribute("formtarget")) return;
     if (form.method === "post") {
       if (form.dataset.sent) event.preventDefault();
       form.dataset.sent = "yes";

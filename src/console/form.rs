@@ -14,6 +14,7 @@ use crate::api::body;
 use crate::api::error::ApiError;
 use crate::api::query::Query;
 use crate::app::App;
+use crate::edge::cors;
 
 /// The field that carries the token.
 pub(super) const TOKEN_FIELD: &str = "form_token";
@@ -79,19 +80,10 @@ async fn read(parts: &Parts, body: axum::body::Body, app: &App) -> Result<Fields
 /// same machine. `Origin` is compared with the name that the request was sent to. A program that
 /// sends neither cannot have been led here by somebody else's page.
 fn is_ours(headers: &HeaderMap) -> bool {
-    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().ok());
     if let Some(site) = headers.get("sec-fetch-site") {
         return site == "same-origin" || site == "none";
     }
-    let Some(origin) = text(header::ORIGIN) else {
-        return true;
-    };
-    let authority = origin.and_then(|origin| Some(origin.split_once("://")?.1));
-    let host = text(header::HOST).flatten();
-    match (authority, host) {
-        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
-        _ => false,
-    }
+    !headers.contains_key(header::ORIGIN) || cors::is_own(headers)
 }
 
 /// Fields of a form, or parameters of a page. One that was left empty is not there.

@@ -46,16 +46,18 @@ impl Pages {
         let Some(asking) = headers.get(header::ORIGIN) else {
             return true;
         };
-        let Ok(asking) = asking.to_str() else {
-            return false;
-        };
-        let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
-        let is_own = host.is_some_and(|host| {
-            let own = asking.split_once("://").map(|(_, rest)| rest);
-            own.is_some_and(|own| own.eq_ignore_ascii_case(host))
-        });
-        is_own || self.lets_in(asking)
+        is_own(headers) || asking.to_str().is_ok_and(|asking| self.lets_in(asking))
     }
+}
+
+/// Whether the `Origin` of a request is the name that the request was sent to.
+pub(crate) fn is_own(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let authority = text(header::ORIGIN).and_then(|origin| Some(origin.split_once("://")?.1));
+    let host = text(header::HOST);
+    authority
+        .zip(host)
+        .is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
 /// What surrounds the routes, if any page may call them.

@@ -6,6 +6,7 @@
 //! streams and polls are all made of this.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use store::StoreError;
@@ -16,7 +17,7 @@ use super::feed::{ROWS_MAX, to_text};
 use super::frame::ServerFrame;
 use super::gather::Unanswered;
 use super::hub::{Reader, Seat, Told, TooMany};
-use super::mailbox::{Kind, News, Overflown};
+use super::mailbox::{Kind, Mailbox, News, Overflown};
 use crate::app::App;
 
 /// Why a follower ended.
@@ -58,7 +59,12 @@ pub(super) struct Follower {
     backlog: VecDeque<News>,
     /// Whether there is more to read before the hub is listened to again.
     is_behind: bool,
+    /// A read that was begun. A wait that is given up leaves it here, so that a client that speaks
+    /// all the time does not make it begin anew for ever.
+    reading: Option<Reading>,
 }
+
+type Reading = Pin<Box<dyn Future<Output = Result<Vec<FeedItem>, StoreError>> + Send>>;
 
 impl Follower {
     /// Takes a seat and finds out what was missed after `last_seq`; `None` begins with what comes
@@ -80,6 +86,7 @@ impl Follower {
             owed: seq,
             backlog: VecDeque::new(),
             is_behind: false,
+            reading: None,
         };
         let replay_max = i64::from(app.config.live.replay_max);
         let is_too_old = replay_max > 0 && seq - follower.cursor > replay_max;
@@ -109,9 +116,13 @@ impl Follower {
                 return Ok(news);
             }
             if self.is_behind {
-                // Large and rare, and it would make every idle follower as large.
-                let rows = Box::pin(self.read_on()).await?;
-                self.append(&rows, ROWS_MAX);
+                let begin = || {
+                    let (app, reader) = (self.app.clone(), Arc::clone(&self.seat.reader));
+                    Box::pin(read_on(app, reader, self.cursor)) as Reading
+                };
+                let rows = self.reading.get_or_insert_with(begin).await;
+                self.reading = None;
+                self.append(&rows?, ROWS_MAX);
                 continue;
             }
             let news = self.seat.mailbox.take().await?;
@@ -130,9 +141,9 @@ impl Follower {
         }
     }
 
-    /// Waits until the follower is too slow for what comes.
-    pub(super) async fn overflown(&self) {
-        self.seat.mailbox.overflown().await;
+    /// Where what comes waits for it.
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.seat.mailbox
     }
 
     /// Whether a frame waits.
@@ -143,13 +154,6 @@ impl Follower {
     /// Whose feed it is.
     pub(super) fn reader(&self) -> &Reader {
         &self.seat.reader
-    }
-
-    async fn read_on(&self) -> Result<Vec<FeedItem>, StoreError> {
-        let mut conn = self.app.store.acquire().await?;
-        let Reader { tenant_id, user_id } = self.seat.reader.as_ref();
-        let limit = ROWS_MAX as i64;
-        store::inbox::feed_after(&mut conn, tenant_id, user_id, self.cursor, limit).await
     }
 
     /// Puts rows that were read, of at most `limit`, behind the backlog.
@@ -175,4 +179,15 @@ impl Follower {
         let text = ServerFrame::Resync { seq }.to_text();
         self.backlog.push_back(News::resync(seq, text));
     }
+}
+
+/// Reads the feed after a number.
+async fn read_on(
+    app: App,
+    reader: Arc<Reader>,
+    after_seq: i64,
+) -> Result<Vec<FeedItem>, StoreError> {
+    let mut conn = app.store.acquire().await?;
+    let Reader { tenant_id, user_id } = reader.as_ref();
+    store::inbox::feed_after(&mut conn, tenant_id, user_id, after_seq, ROWS_MAX as i64).await
 }

@@ -241,7 +241,7 @@ impl Session<'_> {
                 Ok(Err(_gone)) => Err(End::Left),
                 Err(_elapsed) => Err(TOO_SLOW),
             },
-            () = self.follower.overflown() => Err(TOO_SLOW),
+            () = self.follower.mailbox().overflown() => Err(TOO_SLOW),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Accepts connections and serves requests on them, until told to stop.
 //!
 //! HTTP/1.1 only: the live feed needs it, and a proxy that speaks HTTP/2 to the world speaks
-//! HTTP/1.1 to us. A connection that sends no headers in time is closed, and one too many is told
-//! so ([`edge::connections`](crate::edge::connections)).
+//! HTTP/1.1 to us. A connection that sends no headers in time is closed, one that takes no answer is
+//! cut, and one too many is told so ([`edge::connections`](crate::edge::connections)).
 
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::config::HttpConfig;
 use crate::edge::client::Peer;
 use crate::edge::connections::{Connections, Place, Placed};
+use crate::edge::impatient::Impatient;
 use crate::metrics::Refused;
 use crate::shutdown::Lifetime;
 
@@ -41,6 +42,7 @@ pub async fn run(app: App, listener: TcpListener) {
         router: api::router(app.clone()),
         lifetime: app.lifetime.clone(),
         header_timeout: app.config.http.header_timeout,
+        write_timeout: app.config.http.write_timeout,
         open: Some(app.metrics.http_connections.clone()),
     };
     loop {
@@ -75,6 +77,7 @@ pub(crate) fn watch(
         router,
         lifetime: lifetime.clone(),
         header_timeout: config.header_timeout,
+        write_timeout: config.write_timeout,
         open: None,
     };
     async move {
@@ -113,6 +116,7 @@ struct Door {
     router: Router,
     lifetime: Lifetime,
     header_timeout: Duration,
+    write_timeout: Duration,
     /// Counts the connections.
     open: Option<IntGauge>,
 }
@@ -133,6 +137,7 @@ impl Door {
             router.clone().oneshot(request)
         });
         let stream = Placed::new(stream, place, self.open);
+        let stream = Impatient::new(stream, self.write_timeout);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)

@@ -18,6 +18,9 @@ section! {
         /// How long a request's body may take to arrive. One that falls behind the pace that this
         /// asks for is given up before.
         pub body_timeout: Duration = Duration::from_mins(1),
+        /// How long a client may take nothing of what it is sent, an answer or a stream of events,
+        /// before its connection is cut.
+        pub write_timeout: Duration = Duration::from_secs(30),
         /// How long a request may take in all, until its answer begins. After that it is answered
         /// 503; what it handed in stays.
         pub request_timeout: Duration = Duration::from_secs(90),

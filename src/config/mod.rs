@@ -103,8 +103,9 @@ section! {
         pub sockets_max: usize = 0,
         /// Sockets one user may have here; 0 leaves it open.
         pub sockets_per_user_max: usize = 0,
-        /// Frames a client may send per second, and five times as many at once; a socket that sends
-        /// more is closed with 4429. 0 leaves it open.
+        /// Frames a client may send per second, and twenty times as many at once, which is a whole
+        /// inbox acknowledged one by one; a socket that sends more is closed with 4429. 0 leaves it
+        /// open.
         pub frames_per_second: u32 = 50,
         /// Rows of a feed that are told again to who comes back; who missed more is told to fetch
         /// the list (`resync`). 0 leaves it open.

@@ -11,6 +11,7 @@ mod budget;
 pub(crate) mod client;
 pub(crate) mod connections;
 pub(crate) mod cors;
+pub(crate) mod impatient;
 mod rates;
 
 use std::convert::Infallible;

@@ -145,21 +145,25 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// In a transaction, because a pooler may change the session between two messages. Its commit is not
-/// waited for by the disk: it changes nothing, and a wake-up that a crash forgets is one that is lost.
+/// In one message where nothing stands between, in a transaction behind a pooler, which may change
+/// the session between two messages. The commit is not waited for by the disk: it changes nothing,
+/// and a wake-up that a crash forgets is one that is lost.
 pub(crate) async fn notify(
     pool: &EnginePool,
     channel: &str,
     payload: &str,
 ) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    sqlx::query!(
+    let ring = sqlx::query!(
         "select set_config('synchronous_commit', 'off', true) as quick, pg_notify($1, $2) as rung",
         channel,
         payload,
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    );
+    if let Some(plain) = pool.plain() {
+        ring.fetch_one(plain).await?;
+        return Ok(());
+    }
+    let mut tx = pool.begin().await?;
+    ring.fetch_one(&mut *tx).await?;
     tx.commit().await
 }
 

@@ -164,6 +164,12 @@ impl EnginePool {
         self.pool.begin_with(QUICK).await
     }
 
+    /// The connections as they are, for a statement that is a transaction of its own; `None` behind
+    /// a pooler, where the session has to be cleared first.
+    pub(crate) fn plain(&self) -> Option<&PgPool> {
+        (!self.is_pooled).then_some(&self.pool)
+    }
+
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }

@@ -37,6 +37,9 @@ const SESSION_SETTINGS: [(&str, &str); 5] = [
 /// How long a connection may take to answer when it comes back to the pool.
 const RELEASE: Duration = Duration::from_secs(5);
 
+/// How long a connection that came back is taken to be alive.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How a transaction begins behind a pooler, for writing and for reading.
 ///
 /// The driver names its statements by counting, and clears none away. Another client of the pooler
@@ -88,6 +91,17 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout)
+            // One that was in use a moment ago is not asked again whether it answers: that was a
+            // round trip before every statement.
+            .test_before_acquire(false)
+            .before_acquire(|db, seen| {
+                Box::pin(async move {
+                    if seen.idle_for < FRESH {
+                        return Ok(true);
+                    }
+                    db.ping().await.map(|()| true)
+                })
+            })
             // A query that was given up because it hung leaves a connection that hangs too.
             .after_release(|db, _| {
                 Box::pin(async {

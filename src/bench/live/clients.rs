@@ -1,7 +1,8 @@
 //! Thousands of clients of the live feed in a process of their own, told what to do by lines on
 //! standard input: `begin` forgets what was measured, `storm SECONDS` lets every other client come
-//! back once, `report` prints the figures.
+//! back twice, `report` prints the figures.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use queue::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::super::percentiles::Percentiles;
@@ -183,9 +184,26 @@ pub(super) fn user(number: u64) -> String {
     format!("user{number}")
 }
 
+/// When a restless client lets go of its socket: once in each half of the storm, all of them evenly
+/// and in an order that is not that of the sockets.
+fn goings(number: u64, now: Instant, span: Duration) -> VecDeque<Instant> {
+    let share = (number.wrapping_mul(0x9e37_79b9) % 10_007) as f64 / 10_007.0;
+    let halves = [share / 2.0, share / 2.0 + 0.5];
+    halves.map(|part| now + span.mul_f64(part)).into()
+}
+
+/// Waits until it is time to go; for ever without one.
+async fn time_to_go(goings: &VecDeque<Instant>) {
+    match goings.front() {
+        Some(&due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// One client, which comes back when its socket ends.
 async fn follow(crowd: Arc<Crowd>, number: u64, mut storm: watch::Receiver<Duration>) {
     let is_restless = number % 2 == 1;
+    let mut later = VecDeque::new();
     let (mut last_seq, mut is_known) = (None, false);
     loop {
         match crowd.open(number, last_seq).await {
@@ -204,10 +222,11 @@ async fn follow(crowd: Arc<Crowd>, number: u64, mut storm: watch::Receiver<Durat
                     let text = tokio::select! {
                         next = socket.next() => next,
                         Ok(()) = storm.changed(), if is_restless => {
-                            let span = *storm.borrow_and_update();
-                            // Evenly, in an order that is not that of the sockets.
-                            let share = (number.wrapping_mul(0x9e37_79b9) % 10_007) as f64 / 10_007.0;
-                            sleep(span.mul_f64(share)).await;
+                            later = goings(number, Instant::now(), *storm.borrow_and_update());
+                            continue;
+                        }
+                        () = time_to_go(&later) => {
+                            later.pop_front();
                             break;
                         }
                     };

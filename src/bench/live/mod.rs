@@ -3,8 +3,8 @@
 //!
 //! First the sockets only stand there, which shows what an idle one costs; then events are submitted
 //! over HTTP, and each frame says when its event was handed in; then, while events go on, half of
-//! the clients come back within some seconds, and the others are measured. `--nchan` does the same
-//! with nginx and nchan, whose messages are kept nowhere.
+//! the clients come back twice within some seconds, and the others are measured. `--nchan` does the
+//! same with nginx and nchan, whose messages are kept nowhere.
 
 mod clients;
 mod process;
@@ -15,10 +15,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures_util::future::try_join_all;
 use hyper::Method;
 use queue::Clock;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use self::clients::{ClientsArgs, run as run_clients};
@@ -30,8 +31,11 @@ use super::roles::{Role, free_address, wait_for};
 use super::stage::Stage;
 use crate::config::Config;
 
-/// Events per second and request, so that a batch goes out every ten milliseconds.
+/// Requests per second, so that a batch goes out every ten milliseconds.
 const BATCHES_PER_SECOND: u64 = 100;
+
+/// Connections that publish in turn, so that an answer that takes longer holds up no other batch.
+const LANES: u64 = 4;
 
 /// How long idle sockets are watched: one round of pings, and a little.
 const IDLE: Duration = Duration::from_secs(35);
@@ -54,7 +58,8 @@ pub struct LiveBenchArgs {
     /// Seconds to measure.
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
-    /// Seconds in which half of the clients come back, while the others are measured; 0 for none.
+    /// Seconds in which half of the clients come back twice, so that there are as many greetings as
+    /// sockets, while the others are measured; 0 for none.
     #[arg(long, default_value_t = 10)]
     pub storm: u64,
     /// Do not watch what idle sockets cost.
@@ -110,7 +115,7 @@ impl fmt::Display for LiveFigures {
 pub async fn run(config: &Config, args: &LiveBenchArgs) -> anyhow::Result<LiveFigures> {
     ensure!(args.sockets > 0, "there must be a socket");
     if let (Some(address), Some(pid)) = (args.nchan, args.pid) {
-        let publisher = Publisher::Nchan(Client::connect(address, "").await?);
+        let publisher = Publisher::connect(address, None).await?;
         return measure(args, publisher, address, None, pid).await;
     }
     let stage = Stage::set(config).await?;
@@ -131,7 +136,7 @@ async fn measure_ours(stage: &Stage, args: &LiveBenchArgs) -> anyhow::Result<Liv
     let mut serve = Role::start("serve", &["--listen", &listen], stage.url(), &settings)?;
     let work = Role::start("work", &[], stage.url(), &[])?;
     wait_for(address, &api_key, &mut serve).await?;
-    let publisher = Publisher::Ours(Client::connect(address, &api_key).await?);
+    let publisher = Publisher::connect(address, Some(&api_key)).await?;
     let pid = serve.id().context("the server has ended")?;
     let figures = measure(args, publisher, address, Some(secret), pid).await?;
     serve.check()?;
@@ -148,7 +153,7 @@ async fn measure(
     pid: u32,
 ) -> anyhow::Result<LiveFigures> {
     // What the first event costs is not the sockets'.
-    publisher.publish(0..1).await?;
+    publisher.publish_one().await?;
     sleep(DRAIN).await;
     let before = Usage::of(pid)?;
     let sockets = args.sockets;
@@ -171,7 +176,9 @@ async fn measure(
     sleep(DRAIN).await;
     clients.say("begin").await?;
     let span = Duration::from_secs(args.seconds);
+    let started = Instant::now();
     let published = publisher.run(args, span).await?;
+    let took = started.elapsed().max(span);
     sleep(DRAIN).await;
     let calm = clients.report().await?;
     ensure_all(published, &calm)?;
@@ -189,7 +196,7 @@ async fn measure(
     let last = storm.as_ref().unwrap_or(&calm);
     Ok(LiveFigures {
         sockets,
-        delivered_per_s: calm.received as f64 / args.seconds as f64,
+        delivered_per_s: calm.received as f64 / took.as_secs_f64(),
         publish_to_client_ms: calm.latency_ms,
         rss_bytes_per_socket: rss_bytes as f64 / sockets as f64,
         cpu_us_per_socket_second,
@@ -209,23 +216,64 @@ fn ensure_all(published: u64, seen: &Seen) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where events are handed in.
-enum Publisher {
+/// Those who hand events in.
+struct Publisher {
+    lanes: Vec<Lane>,
+}
+
+/// One connection to hand them in at.
+enum Lane {
     Ours(Client),
     Nchan(Client),
 }
 
 impl Publisher {
+    /// Connects to ours, or without a key to nchan.
+    async fn connect(address: SocketAddr, api_key: Option<&str>) -> anyhow::Result<Self> {
+        let lanes = try_join_all((0..LANES).map(async |_| match api_key {
+            Some(api_key) => Ok(Lane::Ours(Client::connect(address, api_key).await?)),
+            None => Client::connect(address, "").await.map(Lane::Nchan),
+        }));
+        Ok(Self {
+            lanes: lanes.await?,
+        })
+    }
+
+    /// Publishes one event, for what the first one costs.
+    async fn publish_one(&mut self) -> anyhow::Result<()> {
+        let first = self.lanes.first_mut().context("there is a lane")?;
+        first.publish(0..1).await
+    }
+
     /// Publishes at the wanted rate for some time; answers how many.
     async fn run(&mut self, args: &LiveBenchArgs, span: Duration) -> anyhow::Result<u64> {
         let started = Instant::now();
+        let lanes = self.lanes.iter_mut().zip(0..);
+        let published = lanes.map(|(lane, first)| lane.run(args, started, span, first));
+        Ok(try_join_all(published).await?.iter().sum())
+    }
+}
+
+impl Lane {
+    /// Publishes every [`LANES`]th batch.
+    async fn run(
+        &mut self,
+        args: &LiveBenchArgs,
+        started: Instant,
+        span: Duration,
+        first: u64,
+    ) -> anyhow::Result<u64> {
         let batch = (args.rate / BATCHES_PER_SECOND).max(1);
         let mut published = 0;
-        while started.elapsed() < span {
-            let due = published as f64 / args.rate as f64;
-            sleep_until(started + Duration::from_secs_f64(due)).await;
+        for turn in (first..).step_by(LANES as usize) {
+            let due = Duration::from_secs_f64((turn * batch) as f64 / args.rate as f64);
+            // Measured by what is due, so that all of it is published, however late.
+            if due >= span {
+                break;
+            }
+            sleep_until(started + due).await;
             // Scattered over the users, in another order every time.
-            let numbers = (published..published + batch)
+            let numbers = (turn * batch..(turn + 1) * batch)
                 .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % args.sockets);
             self.publish(numbers).await?;
             published += batch;
@@ -235,13 +283,6 @@ impl Publisher {
 
     /// Publishes one event to each of these users.
     async fn publish(&mut self, numbers: impl Iterator<Item = u64>) -> anyhow::Result<()> {
-        let sent_us = Clock::system().now().timestamp_micros();
-        let payload = |number: u64| {
-            json!({
-                "user_id": user(number), "sent_us": sent_us, "symbol": "AAPL", "quantity": 100,
-                "price": 150.25,
-            })
-        };
         match self {
             Self::Ours(client) => {
                 let events: Vec<_> = numbers
@@ -261,4 +302,12 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// What is told to a user, with the time it is handed in.
+fn payload(number: u64) -> Value {
+    json!({
+        "user_id": user(number), "sent_us": Clock::system().now().timestamp_micros(),
+        "symbol": "AAPL", "quantity": 100, "price": 150.25,
+    })
 }

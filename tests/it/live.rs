@@ -291,6 +291,41 @@ async fn a_reader_that_is_too_slow_is_closed_with_4408() {
     assert!(heard < 40);
 }
 
+/// A read of the feed that is given up whenever the client says something would begin anew each
+/// time, and on a slow day never end.
+#[tokio::test]
+async fn a_client_that_speaks_meanwhile_is_caught_up_by_one_read() {
+    let front = Front::start().await;
+    // More than comes with the greeting, and large enough to wait for a narrow reader.
+    let title = "x".repeat(200_000);
+    for _ in 0..24 {
+        front.deliver("u1", &title).await;
+    }
+    let mut socket = Socket::open_narrow_with(&front, "u1", "last_seq=0").await;
+    assert_eq!(socket.hear().await["seq"], 24);
+    let mut lock = front.store.pool().begin().await.unwrap();
+    let statement = sqlx::query("lock table inbox in access exclusive mode");
+    statement.execute(&mut *lock).await.unwrap();
+    for seq in 1..=20 {
+        assert_eq!(socket.hear().await["seq"], seq);
+    }
+
+    for _ in 0..10 {
+        socket.say(json!({"type": "ping"})).await;
+        assert_eq!(socket.hear().await["type"], "pong");
+    }
+
+    let reading = sqlx::query_scalar::<_, i64>(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'",
+    );
+    assert_eq!(reading.fetch_one(&mut *lock).await.unwrap(), 1);
+    lock.commit().await.unwrap();
+    for seq in 21..=24 {
+        assert_eq!(socket.hear().await["seq"], seq);
+    }
+}
+
 #[tokio::test]
 async fn open_sockets_are_counted() {
     let front = Front::start().await;

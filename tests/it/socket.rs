@@ -41,10 +41,15 @@ impl Socket {
 
     /// Connects with a small receive buffer, so that the server soon notices that nobody reads.
     pub(crate) async fn open_narrow(front: &Front, user: &str) -> Self {
+        Self::open_narrow_with(front, user, "").await
+    }
+
+    /// The same with more in the query.
+    pub(crate) async fn open_narrow_with(front: &Front, user: &str, more: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let stream = MaybeTlsStream::Plain(socket.connect(front.address).await.unwrap());
-        let query = format!("token={}", token(user));
+        let query = format!("token={}&{more}", token(user));
         let (inner, _) = client_async(address(front, &query), stream).await.unwrap();
         Self { inner }
     }

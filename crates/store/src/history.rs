@@ -11,6 +11,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::StoreError;
+use crate::deliveries::earliest_delivery;
 use crate::error::during;
 use crate::notifications::{COLUMNS, Notification, Row};
 use crate::partitions::first_id;
@@ -55,6 +56,11 @@ impl HistoryFilter {
             || self.since.is_some()
             || self.until.is_some()
     }
+
+    /// Whether each row's deliveries are looked at.
+    fn asks_deliveries(&self) -> bool {
+        self.channel.is_some() || self.is_unread || self.is_archived.is_some()
+    }
 }
 
 /// One page, newest first.
@@ -77,14 +83,22 @@ pub async fn list(
         let mut ids = list_unread(connection, tenant_id, user_id, UNREAD_MAX).await?;
         ids.retain(|id| before.is_none_or(|before| *id < before));
         let mut query = select(tenant_id, filter, before);
+        let since = earliest_delivery(&ids);
         let ids: Vec<Uuid> = ids.into_iter().map(NotificationId::as_uuid).collect();
         query.push(" and id = any((select ").push_bind(ids);
         query.push("::uuid[])::uuid[])) as notification where true");
-        push_filters(&mut query, filter);
+        push_filters(&mut query, filter, since);
         let items = fetch(connection, query, limit).await?;
         return Ok(whole(items, limit));
     }
 
+    // Where the looking ends, which keeps it out of the deliveries of earlier months: with ten
+    // million of them that is 53 ms instead of 81, for a channel that none has.
+    let mut end = None;
+    if filter.asks_deliveries() {
+        end = end_of_scan(connection, tenant_id, filter, before).await?;
+    }
+    let since = end.map_or_else(Uuid::nil, |end| earliest_delivery(&[end]));
     let mut query = select(tenant_id, filter, before);
     // The limit inside tells the planner to follow the index instead of sorting what it finds.
     query.push(" order by id desc limit ");
@@ -94,9 +108,9 @@ pub async fn list(
         limit as i64 + 1
     });
     query.push(") as notification where true");
-    push_filters(&mut query, filter);
+    push_filters(&mut query, filter, since);
     if filter.is_unread {
-        push_feed(&mut query, true, "read_at is null");
+        push_feed(&mut query, true, "read_at is null", since);
     }
     let items = fetch(connection, query, limit).await?;
     let is_full = items.len() > limit;
@@ -106,7 +120,9 @@ pub async fn list(
     }
 
     // Nothing says yet whether the rows ended or the looking did.
-    let end = end_of_scan(connection, tenant_id, filter, before).await?;
+    if !filter.asks_deliveries() {
+        end = end_of_scan(connection, tenant_id, filter, before).await?;
+    }
     let last = found.items.last().map(|item| item.id);
     // Rows that came in meanwhile make the end a little early: what was shown is not shown again.
     let next = end.map(|end| last.map_or(end, |last| last.min(end)));
@@ -216,16 +232,16 @@ fn push_range(
     }
 }
 
-/// What only the rows can tell.
-fn push_filters(query: &mut QueryBuilder<Postgres>, filter: &HistoryFilter) {
+/// What only the rows can tell. Their deliveries have ids from `since` on.
+fn push_filters(query: &mut QueryBuilder<Postgres>, filter: &HistoryFilter, since: Uuid) {
     if let Some(status) = filter.status {
         query.push(" and status = ").push_bind(status.as_str());
     }
     if let Some(category) = &filter.category {
         query.push(" and category = ").push_bind(category.clone());
     }
-    if let Some(since) = filter.since {
-        query.push(" and created_at >= ").push_bind(since);
+    if let Some(from) = filter.since {
+        query.push(" and created_at >= ").push_bind(from);
     }
     if let Some(until) = filter.until {
         query.push(" and created_at < ").push_bind(until);
@@ -235,16 +251,23 @@ fn push_filters(query: &mut QueryBuilder<Postgres>, filter: &HistoryFilter) {
             " and exists (select from deliveries as delivery \
               where delivery.notification_id = notification.id and delivery.channel = ",
         );
+        query.push_bind(channel.as_str());
         // Looked at row by row: of a channel that is rare the planner would read every delivery.
-        query.push_bind(channel.as_str()).push(" offset 0)");
+        query.push(" and delivery.id >= ").push_bind(since);
+        query.push(" offset 0)");
     }
     if let Some(is_archived) = filter.is_archived {
-        push_feed(query, is_archived, "archived_at is not null");
+        push_feed(query, is_archived, "archived_at is not null", since);
     }
 }
 
 /// Whether the notification has an entry in its user's feed of which `condition` holds.
-fn push_feed(query: &mut QueryBuilder<Postgres>, is_wanted: bool, condition: &'static str) {
+fn push_feed(
+    query: &mut QueryBuilder<Postgres>,
+    is_wanted: bool,
+    condition: &'static str,
+    since: Uuid,
+) {
     query.push(if is_wanted { " and " } else { " and not " });
     query.push(
         "exists (select from deliveries as delivery \
@@ -252,7 +275,9 @@ fn push_feed(query: &mut QueryBuilder<Postgres>, is_wanted: bool, condition: &'s
          and inbox.user_id = delivery.user_id and inbox.seq = delivery.seq \
          where delivery.notification_id = notification.id and inbox.",
     );
-    query.push(condition).push(" offset 0)");
+    query.push(condition);
+    query.push(" and delivery.id >= ").push_bind(since);
+    query.push(" offset 0)");
 }
 
 /// Runs a query whose filters are complete.

@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use axum::response::{IntoResponse, Redirect};
 use domain::RuleSubmission;
+use serde_json::Value;
 use store::rules::{RuleSource, StoredRule};
+use yaml_serde::Mapping;
 
 use super::{PATH, change, document, found};
 use crate::api::error::ApiError;
@@ -17,6 +19,22 @@ use crate::console::form::{Fields, Form};
 use crate::console::session::Operator;
 use crate::console::shell::{self, Shell};
 use crate::console::{links, text};
+
+/// The keys that come first, in their order; the others follow by name.
+const FIRST_KEYS: [&str; 12] = [
+    "name",
+    "description",
+    "enabled",
+    "event_type",
+    "event_types",
+    "domains",
+    "conditions",
+    "when",
+    "schedule",
+    "timezone",
+    "valid_from",
+    "valid_until",
+];
 
 /// What a new rule begins with.
 const BEGINNING: &str = "name: \nevent_type: \nactions:\n  - type: notify\n    channels: [in_app]\n\
@@ -79,8 +97,24 @@ pub(super) async fn show(
     shell::html(StatusCode::OK, &page)
 }
 
+/// A rule as somebody would have written it: what it is called and what it heeds before what it does.
 fn readable(stored: &StoredRule) -> String {
-    yaml_serde::to_string(&stored.body).unwrap_or_else(|_| text::pretty(&stored.body))
+    let written = in_order(&stored.body).and_then(|rule| yaml_serde::to_string(&rule));
+    written.unwrap_or_else(|_| text::pretty(&stored.body))
+}
+
+fn in_order(rule: &Value) -> Result<Mapping, yaml_serde::Error> {
+    let mut ordered = Mapping::new();
+    let keys = rule.as_object().into_iter().flat_map(|rule| rule.keys());
+    let first = FIRST_KEYS
+        .into_iter()
+        .filter(|&key| rule.get(key).is_some());
+    for key in first.chain(keys.map(String::as_str)) {
+        if !ordered.contains_key(key) {
+            ordered.insert(key.into(), yaml_serde::to_value(&rule[key])?);
+        }
+    }
+    Ok(ordered)
 }
 
 /// `GET /console/drafts/rule`.
@@ -192,4 +226,26 @@ pub(super) async fn save(
 fn seen(stored: &StoredRule) -> Response<Body> {
     let url = links::rule(&stored.rule_id.to_string());
     Redirect::to(&format!("{url}?saved=1")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_reads_from_its_name_to_what_it_does() {
+        let rule = json!({"actions": [], "when": "true", "channels": ["sms"], "name": "Large",
+            "event_type": "order.filled"});
+
+        let written = yaml_serde::to_string(&in_order(&rule).unwrap()).unwrap();
+
+        let keys: Vec<_> = written
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(keys, ["name", "event_type", "when", "actions", "channels"]);
+    }
 }

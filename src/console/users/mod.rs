@@ -104,11 +104,16 @@ async fn list(
     )
     .await
     .map_err(ApiError::from_store)?;
-    let has_more = found.len() > ROWS;
+    let is_meant = |user: &User| {
+        let begins = |from: &String| user.user_id.as_str().starts_with(from.as_str());
+        from.as_ref().is_none_or(begins)
+    };
+    let has_more = found.len() > ROWS && found.last().is_some_and(is_meant);
     found.truncate(ROWS);
     let last = found.last().filter(|_| has_more);
-    let more = last.map(|user| {
-        let after = user.user_id.as_str().to_owned();
+    let last = last.map(|user| user.user_id.as_str().to_owned());
+    found.retain(is_meant);
+    let more = last.map(|after| {
         links::with(
             PATH,
             [

@@ -196,6 +196,7 @@ fn note(event: &Event, told: &watch::Sender<bool>, missed: &Notify) {
         Event::SlowConsumer(_) => missed.notify_one(),
         Event::LameDuckMode | Event::Draining => {}
         Event::ServerError(error) => warn!(%error, "nats reports an error"),
-        Event::ClientError(error) => debug!(%error, "the nats client reports an error"),
+        // Credentials that are refused are told in this way, too.
+        Event::ClientError(error) => warn!(%error, "the nats client reports an error"),
     }
 }

@@ -39,17 +39,21 @@ enum Shown {
 
 /// Finds out whose feed may be followed: an error that
 /// [is about the credential](ApiError::is_unauthorized) if there is none, or a bad one.
+///
+/// What else there is in the query has been read before, and is judged here: a ticket is not spent on
+/// a request that is refused for something else.
 pub(super) async fn admit(
     app: &App,
     visit: &Visit,
     headers: &HeaderMap,
-    query: &mut Query,
+    mut query: Query,
 ) -> Result<Admission, Refusal> {
     let asked_for = query.text("user_id").map(UserId::from);
-    let shown = shown(app, headers, query).ok_or_else(|| {
+    let shown = shown(app, headers, &query).ok_or_else(|| {
         let detail = "a feed needs a user token or a ticket";
         Refusal::NothingShown(ApiError::unauthorized(detail))
     })?;
+    query.finish().map_err(Refusal::Failed)?;
     let admission = match shown {
         Shown::Ticket(ticket) => app
             .desk

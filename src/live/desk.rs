@@ -12,14 +12,14 @@ use store::tickets::{NewTicket, Redeemed};
 use store::{Store, StoreError};
 
 use super::gather::{Gatherer, Unanswered};
-use super::hub::Reader;
+use super::hub::{Reader, Told};
 use crate::shutdown::Lifetime;
 
 /// Rows of one feed that come with the greeting; whoever missed more reads on alone.
 pub(super) const MISSED_MAX: usize = 20;
 
 /// Who comes, and from where they go on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) reader: Arc<Reader>,
     /// The last row they have seen; `None` begins with what comes next.
@@ -34,6 +34,15 @@ pub(super) struct Greeting {
     pub(super) marks: i64,
     /// `None` if they were not read.
     pub(super) missed: Option<Vec<FeedItem>>,
+}
+
+impl Greeting {
+    pub(super) fn told(&self) -> Told {
+        Told {
+            seq: self.seq,
+            marks: self.marks,
+        }
+    }
 }
 
 /// Where the followers of this process ask. Cheap to clone.

@@ -15,7 +15,8 @@ use domain::{FeedNews, TenantId, UserId};
 use store::following::{Changed, MarksPosition, Standing};
 use store::inbox::{FeedItem, FeedPosition};
 use store::{Store, StoreError};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long reading feeds may take before it is begun anew: a connection whose other end has vanished
 /// never answers, and this task serves every follower.
-const READ_MAX: Duration = Duration::from_secs(15);
+pub(super) const READ_MAX: Duration = Duration::from_secs(15);
 
 /// Reads feeds and hands their rows to the hub, until `closing`.
 pub(crate) async fn run(
@@ -110,7 +111,11 @@ fn gather(first: &str, wake_ups: &mut Receiver<Arc<str>>) -> Option<Wanted> {
                 None => false,
             };
         }
-        next = wake_ups.try_recv().ok();
+        next = match wake_ups.try_recv() {
+            Ok(payload) => Some(payload),
+            Err(TryRecvError::Lagged(_)) => return None,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        };
     }
     Some(wanted)
 }
@@ -201,10 +206,17 @@ impl Feed {
         let standings = store::following::standings(&mut conn, &feeds).await?;
         drop(conn);
         let (mut arrivals, mut marks) = (Vec::new(), Vec::new());
+        let mut found: HashSet<Arc<Reader>> = HashSet::new();
         for standing in standings {
             let Some((reader, told)) = begun.get_key_value(&reader_of(&standing)) else {
                 continue;
             };
+            found.insert(Arc::clone(reader));
+            if standing.seq < told.seq {
+                let (seq, marks) = (standing.seq, standing.marks);
+                self.begin_anew(reader, Told { seq, marks });
+                continue;
+            }
             if standing.seq > told.seq {
                 arrivals.push((Arc::clone(reader), *told));
             }
@@ -212,8 +224,20 @@ impl Feed {
                 marks.push((Arc::clone(reader), *told));
             }
         }
+        // Of whom nothing is known, nothing was ever told, or they were erased meanwhile.
+        let unknown = begun.iter().filter(|(reader, _)| !found.contains(*reader));
+        for (reader, _) in unknown.filter(|(_, told)| told.seq > 0) {
+            self.begin_anew(reader, Told { seq: 0, marks: 0 });
+        }
         self.read_arrivals(arrivals).await?;
         self.read_marks(marks).await
+    }
+
+    /// Lets a feed begin anew whose numbers have: an erased user is told things again from one on.
+    fn begin_anew(&self, reader: &Reader, told: Told) {
+        let seq = told.seq;
+        let news = News::resync(seq, ServerFrame::Resync { seq }.to_text());
+        self.hub.begin_anew(reader, told, &news);
     }
 
     /// Reads feeds from where the hub stands to their ends.
@@ -274,6 +298,13 @@ impl Feed {
             let mut conn = self.store.acquire().await?;
             let changes = store::following::changes_after(&mut conn, chunk).await?;
             drop(conn);
+            // Rows that are in the count of what is unread are told before it: a client that counts
+            // would count them twice.
+            let behind = changes.iter().filter_map(|changed| {
+                let (reader, told) = self.hub.told(&reader_of(&changed.standing))?;
+                (changed.standing.seq > told.seq).then_some((reader, told))
+            });
+            self.read_arrivals(behind.collect()).await?;
             for changed in changes {
                 let reader = reader_of(&changed.standing);
                 let news = marks_of(&changed);

@@ -2,22 +2,24 @@
 //!
 //! The order is: take a seat, read where the feed stands, then what was missed, then what the hub
 //! brings. The follower owns its cursor: a row at or below it is skipped, and one that leaves a gap
-//! makes it read the feed itself. So no `seq` is repeated or left out, whatever the hub does. Sockets,
-//! streams and polls are all made of this.
+//! makes it read the feed itself. So no `seq` is repeated or left out, whatever the hub does, and one
+//! whose mailbox overflows in a burst reads on by itself. Sockets, streams and polls are all made of
+//! this.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use store::StoreError;
-use store::inbox::FeedItem;
+use store::inbox::{FeedItem, Head};
+use tokio::time::timeout;
 
 use super::desk::{Arrival, MISSED_MAX};
-use super::feed::{ROWS_MAX, to_text};
+use super::feed::{READ_MAX, ROWS_MAX, to_text};
 use super::frame::ServerFrame;
 use super::gather::Unanswered;
-use super::hub::{Reader, Seat, Told, TooMany};
-use super::mailbox::{Kind, Mailbox, News, Overflown};
+use super::hub::{Reader, Seat, TooMany};
+use super::mailbox::{Kind, Mailbox, News};
 use crate::app::App;
 
 /// Why a follower ended.
@@ -25,8 +27,6 @@ use crate::app::App;
 pub(super) enum Ended {
     #[error(transparent)]
     TooMany(#[from] TooMany),
-    #[error(transparent)]
-    Slow(#[from] Overflown),
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
     #[error(transparent)]
@@ -59,12 +59,18 @@ pub(super) struct Follower {
     backlog: VecDeque<News>,
     /// Whether there is more to read before the hub is listened to again.
     is_behind: bool,
+    /// Whether marks were thrown away, so that the client has to be told how many are unread.
+    is_to_count: bool,
     /// A read that was begun. A wait that is given up leaves it here, so that a client that speaks
     /// all the time does not make it begin anew for ever.
     reading: Option<Reading>,
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Vec<FeedItem>, StoreError>> + Send>>;
+type Reading = Pin<Box<dyn Future<Output = Result<Vec<FeedItem>, Ended>> + Send>>;
+
+/// How often a greeting is asked for anew because something was marked meanwhile. After that a look
+/// at the list has to tell.
+const GREETINGS_MAX: usize = 3;
 
 impl Follower {
     /// Takes a seat and finds out what was missed after `last_seq`; `None` begins with what comes
@@ -76,9 +82,17 @@ impl Follower {
     ) -> Result<(Self, Hello), Ended> {
         let seat = app.hub.sit_down(reader)?;
         let reader = Arc::clone(&seat.reader);
-        let greeting = app.desk.greet(Arrival { reader, last_seq }).await?;
-        let (seq, marks) = (greeting.seq, greeting.marks);
-        let has_gone_on = app.hub.begin_at(&seat.reader, Told { seq, marks });
+        let arrival = Arrival { reader, last_seq };
+        let mut greeting = app.desk.greet(arrival.clone()).await?;
+        let mut since = app.hub.begin_at(&seat.reader, greeting.told());
+        for _ in 1..GREETINGS_MAX {
+            if !since.has_marks {
+                break;
+            }
+            greeting = app.desk.greet(arrival.clone()).await?;
+            since = app.hub.begin_at(&seat.reader, greeting.told());
+        }
+        let seq = greeting.seq;
         let mut follower = Self {
             app: app.clone(),
             seat,
@@ -86,6 +100,7 @@ impl Follower {
             owed: seq,
             backlog: VecDeque::new(),
             is_behind: false,
+            is_to_count: false,
             reading: None,
         };
         let replay_max = i64::from(app.config.live.replay_max);
@@ -100,7 +115,7 @@ impl Follower {
                 None => follower.is_behind = true,
             }
         }
-        follower.is_behind |= has_gone_on;
+        follower.is_behind |= since.has_rows;
         let unread = greeting.unread;
         Ok((follower, Hello { seq, unread }))
     }
@@ -108,26 +123,21 @@ impl Follower {
     /// The next frame. A wait that is given up loses nothing.
     pub(super) async fn next(&mut self) -> Result<News, Ended> {
         loop {
-            if let Some(news) = self.backlog.pop_front() {
-                if self.backlog.is_empty() {
-                    // Idle followers are many.
-                    self.backlog = VecDeque::new();
-                }
+            if let Some(news) = self.missed().await? {
                 return Ok(news);
             }
-            if self.is_behind {
-                let begin = || {
-                    let (app, reader) = (self.app.clone(), Arc::clone(&self.seat.reader));
-                    Box::pin(read_on(app, reader, self.cursor)) as Reading
-                };
-                let rows = self.reading.get_or_insert_with(begin).await;
-                self.reading = None;
-                self.append(&rows?, ROWS_MAX);
+            let Ok(news) = self.seat.mailbox.take().await else {
+                // More came at once than has room there. All of it can be read.
+                self.is_behind = true;
+                self.is_to_count = true;
                 continue;
-            }
-            let news = self.seat.mailbox.take().await?;
+            };
             match news.kind {
-                Kind::Mark | Kind::Resync => return Ok(news),
+                Kind::Mark => return Ok(news),
+                Kind::Resync => {
+                    self.cursor = news.seq;
+                    return Ok(news);
+                }
                 Kind::Row if news.seq <= self.cursor => {}
                 Kind::Row if news.seq == self.cursor + 1 => {
                     self.cursor = news.seq;
@@ -141,14 +151,42 @@ impl Follower {
         }
     }
 
+    /// The next frame of what there is already, without waiting for more. To give it up loses
+    /// nothing.
+    pub(super) async fn missed(&mut self) -> Result<Option<News>, Ended> {
+        loop {
+            if let Some(news) = self.backlog.pop_front() {
+                if self.backlog.is_empty() {
+                    // Idle followers are many.
+                    self.backlog = VecDeque::new();
+                }
+                return Ok(Some(news));
+            }
+            if self.is_behind {
+                let begin = || {
+                    let (app, reader) = (self.app.clone(), Arc::clone(&self.seat.reader));
+                    Box::pin(read_on(app, reader, self.cursor)) as Reading
+                };
+                let rows = self.reading.get_or_insert_with(begin).await;
+                self.reading = None;
+                self.append(&rows?, ROWS_MAX);
+                continue;
+            }
+            if self.is_to_count {
+                let unread = Box::pin(count(&self.app, &self.seat.reader)).await?;
+                self.is_to_count = false;
+                return Ok(Some(News::mark(
+                    unread,
+                    ServerFrame::Read { ids: &[], unread }.to_text(),
+                )));
+            }
+            return Ok(None);
+        }
+    }
+
     /// Where what comes waits for it.
     pub(super) fn mailbox(&self) -> &Mailbox {
         &self.seat.mailbox
-    }
-
-    /// Whether a frame waits.
-    pub(super) fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty() || self.is_behind
     }
 
     /// Whose feed it is.
@@ -182,12 +220,21 @@ impl Follower {
 }
 
 /// Reads the feed after a number.
-async fn read_on(
-    app: App,
-    reader: Arc<Reader>,
-    after_seq: i64,
-) -> Result<Vec<FeedItem>, StoreError> {
-    let mut conn = app.store.acquire().await?;
-    let Reader { tenant_id, user_id } = reader.as_ref();
-    store::inbox::feed_after(&mut conn, tenant_id, user_id, after_seq, ROWS_MAX as i64).await
+async fn read_on(app: App, reader: Arc<Reader>, after_seq: i64) -> Result<Vec<FeedItem>, Ended> {
+    let reading = async {
+        let mut conn = app.store.acquire().await?;
+        let Reader { tenant_id, user_id } = reader.as_ref();
+        store::inbox::feed_after(&mut conn, tenant_id, user_id, after_seq, ROWS_MAX as i64).await
+    };
+    Ok(timeout(READ_MAX, reading).await.or(Err(Unanswered))??)
+}
+
+/// Reads how many are unread.
+async fn count(app: &App, reader: &Reader) -> Result<i64, Ended> {
+    let reading = async {
+        let mut conn = app.store.acquire().await?;
+        store::inbox::head(&mut conn, &reader.tenant_id, &reader.user_id).await
+    };
+    let head: Head = timeout(READ_MAX, reading).await.or(Err(Unanswered))??;
+    Ok(head.unread)
 }

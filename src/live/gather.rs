@@ -22,6 +22,9 @@ const WAITING: usize = 4096;
 /// How long an answer may take: a connection whose other end has vanished never answers.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
+/// How long somebody waits for their turn and the answer: longer than one that does not come.
+const ASK_MAX: Duration = Duration::from_secs(20);
+
 /// There was no answer; why is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the database could not be asked")]
@@ -63,11 +66,12 @@ impl<Q: Send + 'static, A: Send + 'static> Gatherer<Q, A> {
     /// Asks.
     pub(crate) async fn ask(&self, question: Q) -> Result<A, Unanswered> {
         let (sender, receiver) = oneshot::channel();
-        self.asked
-            .send((question, sender))
-            .await
-            .or(Err(Unanswered))?;
-        receiver.await.or(Err(Unanswered))
+        let asking = async {
+            let sent = self.asked.send((question, sender)).await;
+            sent.or(Err(Unanswered))?;
+            receiver.await.or(Err(Unanswered))
+        };
+        timeout(ASK_MAX, asking).await.or(Err(Unanswered))?
     }
 }
 
@@ -81,6 +85,11 @@ async fn serve<Q, A, F, R>(
 {
     let mut together = Vec::new();
     while asking.recv_many(&mut together, TOGETHER).await > 0 {
+        // Who has left meanwhile is not asked for.
+        together.retain(|(_, asker): &(Q, oneshot::Sender<A>)| !asker.is_closed());
+        if together.is_empty() {
+            continue;
+        }
         let (questions, askers): (Vec<_>, Vec<_>) = together.drain(..).unzip();
         let error = match timeout(ANSWER_MAX, answer(questions.into())).await {
             Ok(Ok(answers)) => {

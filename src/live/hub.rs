@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use domain::{FeedNews, TenantId, UserId, feed_hash};
 
@@ -61,10 +61,18 @@ pub(crate) struct Limits {
     pub(crate) sockets_per_user_max: usize,
 }
 
+/// What a follower may have missed between reading a feed and beginning to follow it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Since {
+    pub(crate) has_rows: bool,
+    pub(crate) has_marks: bool,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Hub {
     limits: Limits,
     rooms: Arc<Mutex<Rooms>>,
+    crowd: Arc<OnceLock<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +90,8 @@ struct Room {
     mailboxes: Vec<Arc<Mailbox>>,
     /// `None` until a follower has read where the feed stands.
     told: Option<Told>,
-    /// A wake-up came before that, and found nobody who could be told.
+    /// A wake-up came before that, and found nobody who could be told. It stays until the feed has
+    /// gone on here: each who had read by then may have missed it.
     is_woken: bool,
 }
 
@@ -91,6 +100,7 @@ impl Hub {
         Self {
             limits,
             rooms: Arc::default(),
+            crowd: Arc::default(),
         }
     }
 
@@ -103,6 +113,13 @@ impl Hub {
     /// How many follow here.
     pub(crate) fn followers(&self) -> usize {
         self.rooms().followers
+    }
+
+    /// How many followed when the first was sent away because the process stops: the fewer are left,
+    /// the more have to be spared.
+    pub(crate) fn crowd_at_closing(&self) -> usize {
+        // The one who asks has left its seat.
+        *self.crowd.get_or_init(|| self.followers() + 1)
     }
 
     /// Takes a seat. From now on nothing is missed; before, the follower has to read for itself.
@@ -137,15 +154,26 @@ impl Hub {
         })
     }
 
-    /// Lets the feed begin where somebody has found it, unless it has begun. Answers whether it
-    /// may have gone on since.
-    pub(crate) fn begin_at(&self, reader: &Reader, told: Told) -> bool {
+    /// Lets the feed begin where somebody has found it, unless it has begun. Answers what may have
+    /// gone on since: another may have found it further on, and what lies between is told nobody.
+    pub(crate) fn begin_at(&self, reader: &Reader, found: Told) -> Since {
         let mut rooms = self.rooms();
         let Some(room) = rooms.by_reader.get_mut(reader) else {
-            return false;
+            return Since::default();
         };
-        room.told.get_or_insert(told);
-        std::mem::take(&mut room.is_woken)
+        let told = *room.told.get_or_insert(found);
+        Since {
+            has_rows: room.is_woken || told.seq > found.seq,
+            has_marks: told.marks > found.marks,
+        }
+    }
+
+    /// Begins a feed anew whose numbers have: its user was forgotten meanwhile.
+    pub(crate) fn begin_anew(&self, reader: &Reader, told: Told, news: &News) {
+        if let Some(room) = self.rooms().by_reader.get_mut(reader) {
+            room.told = Some(told);
+            room.tell(news);
+        }
     }
 
     /// Where the feeds stand that a wake-up may mean.
@@ -163,6 +191,13 @@ impl Hub {
             }
         }
         meant
+    }
+
+    /// Where a feed stands that is followed here.
+    pub(crate) fn told(&self, reader: &Reader) -> Option<(Arc<Reader>, Told)> {
+        let rooms = self.rooms();
+        let (reader, room) = rooms.by_reader.get_key_value(reader)?;
+        Some((Arc::clone(reader), room.told?))
     }
 
     /// The next feeds after one, in their order, up to `limit`, and where they stand.
@@ -192,6 +227,7 @@ impl Hub {
             if let Some(told) = &mut room.told {
                 told.seq = told.seq.max(seq);
             }
+            room.is_woken = false;
             room.tell(news);
         }
     }
@@ -342,12 +378,26 @@ mod tests {
         assert!(hub.meant_by(hash).is_empty());
 
         let found = |seq| Told { seq, marks: 3 };
-        assert!(hub.begin_at(&reader("a"), found(41)));
-        assert!(!hub.begin_at(&reader("a"), found(50)));
+        assert!(hub.begin_at(&reader("a"), found(41)).has_rows);
+        assert!(hub.begin_at(&reader("a"), found(41)).has_rows);
         assert_eq!(hub.meant_by(hash), [(Arc::new(reader("a")), found(41))]);
 
         hub.arrived(&reader("a"), 42, &row(42));
         assert_eq!(hub.meant_by(hash)[0].1, found(42));
+        assert_eq!(hub.begin_at(&reader("a"), found(42)), Since::default());
+    }
+
+    /// Two tabs greet at once, and the one that found the feed further on begins first.
+    #[test]
+    fn whoever_found_a_feed_further_back_than_another_has_missed_something() {
+        let hub = hub(8);
+        let _seats = [(); 2].map(|()| hub.sit_down(reader("a")).unwrap());
+        let told = |seq, marks| Told { seq, marks };
+
+        assert_eq!(hub.begin_at(&reader("a"), told(45, 4)), Since::default());
+        let since = hub.begin_at(&reader("a"), told(41, 3));
+
+        assert!(since.has_rows && since.has_marks);
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ impl News {
     }
 }
 
-/// The follower takes too long.
+/// More came than there was room for, and all of it is gone.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too slow")]
 pub(crate) struct Overflown;
@@ -86,7 +86,7 @@ impl Mailbox {
             .expect("nothing panics while it holds a mailbox")
     }
 
-    /// Puts a frame in; one too many, and nothing is taken out any more.
+    /// Puts a frame in; one too many, and all are thrown away until that was noticed.
     pub(crate) fn put(&self, news: News) {
         let mut inside = self.inside();
         if inside.is_overflown {
@@ -102,12 +102,13 @@ impl Mailbox {
         self.filled.notify_one();
     }
 
-    /// Takes the next frame out, or waits for one. A wait that is given up loses nothing.
+    /// Takes the next frame out, or waits for one. A wait that is given up loses nothing. After an
+    /// error it begins anew.
     pub(crate) async fn take(&self) -> Result<News, Overflown> {
         loop {
             {
                 let mut inside = self.inside();
-                if inside.is_overflown {
+                if std::mem::take(&mut inside.is_overflown) {
                     return Err(Overflown);
                 }
                 if let Some(news) = inside.waiting.pop_front() {

@@ -33,7 +33,6 @@ use store::{Connection, StoreError};
 use self::admission::{Refusal, admit};
 use self::follow::Ended;
 use self::hub::Reader;
-use self::session::code;
 use crate::api::error::ApiError;
 use crate::api::query::Query;
 use crate::app::App;
@@ -84,12 +83,11 @@ pub(crate) async fn upgrade(
         return Err(ApiError::forbidden(detail));
     }
     let last_seq = seq_of(&mut query, "last_seq");
-    let admission = match admit(&app, &visit, &headers, &mut query).await {
+    let admission = match admit(&app, &visit, &headers, query).await {
         Ok(admission) => Some(admission),
         Err(Refusal::Bad(_)) => None,
         Err(refusal) => return Err(refusal.into()),
     };
-    query.finish()?;
 
     // Shutdown waits for the socket, however it is served.
     let tracked = app.lifetime.tasks.token();
@@ -105,8 +103,7 @@ pub(crate) async fn upgrade(
                 session::run(app, socket, admission, last_seq).await;
             } else {
                 app.metrics.websocket_errors.inc();
-                let reason = "bad credential".into();
-                session::close(&mut socket, code::BAD_CREDENTIAL, reason).await;
+                session::turn_away(&mut socket).await;
             }
             drop(tracked);
         });
@@ -126,7 +123,7 @@ fn parse_seq(text: &str) -> Option<i64> {
 fn refuse(ended: Ended) -> ApiError {
     match ended {
         Ended::TooMany(_) => ApiError::too_many(RETRY_AFTER, "too many follow the feed already"),
-        Ended::Slow(_) | Ended::Unanswered(_) => ApiError::unavailable(),
+        Ended::Unanswered(_) => ApiError::unavailable(),
         Ended::Database(error) => ApiError::from_store(error),
     }
 }

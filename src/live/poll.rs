@@ -69,15 +69,13 @@ pub(crate) async fn poll(
     visit: Visit,
     headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
-    let admission = admit(&app, &visit, &headers, &mut query).await;
     let after_seq = super::seq_of(&mut query, "after_seq");
     let wait = query.parsed(
         "wait",
         "must be a time of at most 55s, such as 25s",
         parse_wait,
     );
-    query.finish()?;
-    let admission = admission?;
+    let admission = admit(&app, &visit, &headers, query).await?;
     let _counted = Counted::up(&app.metrics.live_streams);
     let joined = Box::pin(Follower::join(&app, admission.reader, after_seq)).await;
     let (mut follower, hello) = joined.map_err(super::refuse)?;
@@ -94,16 +92,25 @@ pub(crate) async fn poll(
 /// What is there; if there is nothing, what comes until `deadline`.
 async fn gather(app: &App, follower: &mut Follower, deadline: Instant) -> Result<Vec<News>, Ended> {
     let mut news = Vec::new();
-    while news.len() < ROWS_MAX && follower.has_backlog() {
-        news.push(follower.next().await?);
-    }
-    if news.is_empty() {
-        tokio::select! {
-            // A poll is a request, and requests end before sockets do.
-            () = app.lifetime.stopping.cancelled() => {}
-            () = sleep_until(deadline) => {}
-            first = follower.next() => news.push(first?),
+    // A poll is a request, and requests end before sockets do.
+    let stopping = app.lifetime.stopping.cancelled();
+    let gathering = async {
+        while news.len() < ROWS_MAX
+            && let Some(next) = follower.missed().await?
+        {
+            news.push(next);
         }
+        if news.is_empty() {
+            tokio::select! {
+                () = sleep_until(deadline) => {}
+                first = follower.next() => news.push(first?),
+            }
+        }
+        Ok::<_, Ended>(())
+    };
+    tokio::select! {
+        () = stopping => {}
+        gathered = gathering => gathered?,
     }
     let rows = news.iter().filter(|news| news.kind == Kind::Row).count();
     app.metrics.websocket_messages_sent.inc_by(rows as u64);

@@ -13,6 +13,7 @@ use super::admission::Admission;
 use super::allowance::Allowance;
 use super::follow::{Ended, Follower};
 use super::frame::{ClientFrame, ServerFrame};
+use super::gather::Unanswered;
 use super::goodbye;
 use super::mailbox::{Kind, News};
 use crate::app::App;
@@ -20,20 +21,24 @@ use crate::app::App;
 /// How long a client may take to accept a frame.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a goodbye may take.
+/// How long a goodbye may take. Who is slow hears it behind all that was written before.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const CLOSE_SLOW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long marking may take: a connection whose other end has vanished never answers.
+const ACKNOWLEDGE_MAX: Duration = Duration::from_secs(15);
 
 /// Pings that may stay unanswered.
 const UNANSWERED_MAX: u32 = 2;
 
 /// Close codes of the contract.
-pub(super) mod code {
-    pub(crate) const GOING_AWAY: u16 = 1001;
-    pub(crate) const TOO_BIG: u16 = 1009;
-    pub(crate) const INTERNAL: u16 = 1011;
-    pub(crate) const BAD_CREDENTIAL: u16 = 4401;
-    pub(crate) const TOO_SLOW: u16 = 4408;
-    pub(crate) const TOO_MANY: u16 = 4429;
+mod code {
+    pub(super) const GOING_AWAY: u16 = 1001;
+    pub(super) const TOO_BIG: u16 = 1009;
+    pub(super) const INTERNAL: u16 = 1011;
+    pub(super) const BAD_CREDENTIAL: u16 = 4401;
+    pub(super) const TOO_SLOW: u16 = 4408;
+    pub(super) const TOO_MANY: u16 = 4429;
 }
 
 /// Why a session ended.
@@ -51,7 +56,6 @@ impl From<Ended> for End {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::TooMany(_) => Self::Closed(code::TOO_MANY, "too many sockets"),
-            Ended::Slow(_) => TOO_SLOW,
             // Those who answer have said why.
             Ended::Unanswered(_) => TRY_AGAIN,
             Ended::Database(error) => {
@@ -94,14 +98,26 @@ pub(super) async fn run(
     match end {
         End::Left => debug!("socket left"),
         End::GoingAway => {
-            let pause = goodbye::pause(app.hub.followers(), app.chance.next());
-            close(&mut socket, code::GOING_AWAY, goodbye::reason(pause).into()).await;
+            let pause = goodbye::pause(app.hub.crowd_at_closing(), app.chance.next());
+            let reason = goodbye::reason(pause).into();
+            close(&mut socket, code::GOING_AWAY, reason, CLOSE_TIMEOUT).await;
         }
         End::Closed(code, reason) => {
             app.metrics.websocket_errors.inc();
-            close(&mut socket, code, Utf8Bytes::from_static(reason)).await;
+            let reason = Utf8Bytes::from_static(reason);
+            let limit = match code {
+                code::TOO_SLOW => CLOSE_SLOW_TIMEOUT,
+                _ => CLOSE_TIMEOUT,
+            };
+            close(&mut socket, code, reason, limit).await;
         }
     }
+}
+
+/// Tells a client that shows a bad credential; a browser cannot read the status of an upgrade.
+pub(super) async fn turn_away(socket: &mut WebSocket) {
+    let reason = Utf8Bytes::from_static("bad credential");
+    close(socket, code::BAD_CREDENTIAL, reason, CLOSE_TIMEOUT).await;
 }
 
 /// Counts a follower for as long as it is served, however that ends.
@@ -121,7 +137,7 @@ impl Drop for Counted {
 }
 
 /// Says goodbye, if the client still listens.
-pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: Utf8Bytes) {
+async fn close(socket: &mut WebSocket, code: u16, reason: Utf8Bytes, limit: Duration) {
     let goodbye = async {
         // An error means that the client is gone already.
         let frame = CloseFrame { code, reason };
@@ -129,7 +145,7 @@ pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: Utf8Bytes) 
             while let Some(Ok(_)) = socket.recv().await {}
         }
     };
-    if timeout(CLOSE_TIMEOUT, goodbye).await.is_err() {
+    if timeout(limit, goodbye).await.is_err() {
         debug!("a client did not answer our goodbye");
     }
 }
@@ -212,8 +228,12 @@ impl Session<'_> {
     async fn acknowledge(&mut self, ack: Ack) -> Result<(), End> {
         let reader = self.follower.reader();
         let now = self.app.clock.now();
-        let acked = super::acknowledge_alone(self.app, reader, &ack, now).await;
-        let acked = acked.map_err(|error| End::from(Ended::Database(error)))?;
+        let acknowledging = super::acknowledge_alone(self.app, reader, &ack, now);
+        let acked = timeout(ACKNOWLEDGE_MAX, acknowledging).await;
+        let acked = acked
+            .or(Err(Ended::Unanswered(Unanswered)))
+            .and_then(|acked| acked.map_err(Ended::Database))
+            .map_err(End::from)?;
         super::show_marked(self.app, self.follower.reader(), &acked);
         if acked.changed.is_empty() {
             // Nothing changed for the others; whoever asked still gets an answer.

@@ -28,6 +28,10 @@ const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a client waits before it comes back, by itself: the usual time of browsers.
 const RETRY: Duration = Duration::from_secs(3);
 
+/// The least that it is told to wait when the process stops: it keeps to that until it has reached
+/// another.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+
 /// The routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(stream))
@@ -54,7 +58,6 @@ pub(crate) async fn stream(
     visit: Visit,
     headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
-    let admission = admit(&app, &visit, &headers, &mut query).await;
     let last_seq = super::seq_of(&mut query, "last_seq");
     let last_event = headers
         .get("last-event-id")
@@ -62,8 +65,7 @@ pub(crate) async fn stream(
     if last_event.is_some_and(|text| !text.is_empty() && super::parse_seq(text).is_none()) {
         query.refuse("Last-Event-ID", "must be a seq from this feed");
     }
-    query.finish()?;
-    let admission = admission?;
+    let admission = admit(&app, &visit, &headers, query).await?;
     // What the browser remembers is newer than what the page wrote into the address.
     let last_seq = last_event.and_then(super::parse_seq).or(last_seq);
     let joined = Box::pin(Follower::join(&app, admission.reader, last_seq)).await;
@@ -73,9 +75,12 @@ pub(crate) async fn stream(
         _counted: Counted::up(&app.metrics.live_streams),
         ends_at: admission.ends_in.and_then(|left| now.checked_add(left)),
         next_comment: now + COMMENT_INTERVAL,
+        // With the number it begins after, so that a browser that loses it before the first
+        // notification goes on from there, too.
         beginning: Some(format!(
-            "retry: {}\ndata: {}\n\n",
+            "retry: {}\nid: {}\ndata: {}\n\n",
             RETRY.as_millis(),
+            last_seq.unwrap_or(hello.seq),
             hello.frame().to_text()
         )),
         app,
@@ -112,8 +117,8 @@ impl Events {
         let text = tokio::select! {
             // A stream is a request, and requests end before sockets do.
             () = this.app.lifetime.stopping.cancelled() => {
-                let pause = goodbye::pause(this.app.hub.followers(), this.app.chance.next());
-                let goodbye = format!("retry: {}\n\n", pause.as_millis().max(1));
+                let pause = goodbye::pause(this.app.hub.crowd_at_closing(), this.app.chance.next());
+                let goodbye = format!("retry: {}\n\n", pause.max(RETRY_MIN).as_millis());
                 return Some((Ok(goodbye.into()), None));
             }
             () = ended => return None,

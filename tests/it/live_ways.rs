@@ -184,7 +184,7 @@ async fn a_stream_says_what_a_socket_says_and_goes_on_after_the_last_event() {
     let (id, hello) = events.next().await;
     assert_eq!(
         (id, &hello["type"], &hello["seq"]),
-        (None, &json!("hello"), &json!(3))
+        (Some(3), &json!("hello"), &json!(3))
     );
     front.deliver("u1", "4").await;
     let (id, frame) = events.next().await;

@@ -43,6 +43,7 @@ mod jwks;
 mod keys;
 mod limits;
 mod live;
+mod live_edges;
 mod live_foreign;
 mod live_ways;
 mod logs;

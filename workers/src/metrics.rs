@@ -9,8 +9,9 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Regi
 use store::settlement::{Applied, StatusMove};
 
 /// Bounds of latencies, in seconds: from a feed that is near to a provider that was away for a day.
-pub const LATENCY_BOUNDS: [f64; 12] = [
-    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0,
+pub const LATENCY_BOUNDS: [f64; 16] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+    86400.0,
 ];
 
 /// Counters of one process. Cheap to clone.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -20,6 +21,10 @@ pub const JOBS_AVAILABLE: &str = "jobs_available";
 
 /// Least time between two NOTIFYs of one process.
 const PAUSE: Duration = Duration::from_millis(4);
+
+/// How long a NOTIFY may take: a connection whose other end has vanished never answers, and this task
+/// rings for everybody.
+const NOTIFY_MAX: Duration = Duration::from_secs(5);
 
 /// Postgres refuses payloads of 8000 bytes.
 const PAYLOAD_BYTES_MAX: usize = 7900;
@@ -127,9 +132,13 @@ impl Bell {
                     if carrier.as_ref().is_some_and(|it| it.carry(&payload)) {
                         continue;
                     }
-                    if let Err(error) = notify(&pool, channel, &payload).await {
-                        // Polling finds the jobs; the next ring tries the connection again.
-                        debug!(error = describe(&error), "wake-up was not sent");
+                    // Polling finds the jobs; the next ring tries the connection again.
+                    match timeout(NOTIFY_MAX, notify(&pool, channel, &payload)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => {
+                            debug!(error = describe(&error), "wake-up was not sent");
+                        }
+                        Err(_elapsed) => debug!("a wake-up took too long and was given up"),
                     }
                 }
             }

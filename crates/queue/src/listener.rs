@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,6 +20,13 @@ use crate::fault::describe;
 
 /// Longest pause between two tries to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// After this much silence the connection is asked whether it lives: one whose other end has vanished
+/// would be silent for ever.
+const QUIET_MAX: Duration = Duration::from_secs(15);
+
+/// How long it may take to say so.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Wake-ups kept for a subscriber that is busy; beyond them it is told to look at everything.
 const KEPT: usize = 1024;
@@ -125,7 +134,14 @@ impl Listener {
         loop {
             let received = tokio::select! {
                 () = stop.cancelled() => return,
-                received = listener.try_recv() => received,
+                received = timeout(QUIET_MAX, listener.try_recv()) => received,
+            };
+            let Ok(received) = received else {
+                if let Err(error) = answers(listener).await {
+                    warn!(error = describe(&error), "connection for wake-ups lost");
+                    return;
+                }
+                continue;
             };
             match received {
                 Ok(Some(notification)) => {
@@ -153,4 +169,11 @@ impl Listener {
             drop(sender.send(Arc::clone(&payload)));
         }
     }
+}
+
+/// Asks the server for a word. What it notifies of meanwhile is kept by the listener.
+async fn answers(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    let asking = listener.execute(sqlx::raw_sql(""));
+    let answered = timeout(ANSWER_MAX, asking).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(drop)
 }

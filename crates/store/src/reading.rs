@@ -138,9 +138,12 @@ async fn read_up_to(
         .collect();
     read.sort_unstable();
     let read: Vec<_> = read.into_iter().map(|(_, id)| id).collect();
+    // Who says it again changes nothing that others would have to hear of.
+    let marks = head.marks + i64::from(!read.is_empty());
     let after = Head {
         unread: head.unread - read.len() as i64,
         read_seq: up_to,
+        marks,
         ..head
     };
     if up_to > head.read_seq {
@@ -200,6 +203,7 @@ pub async fn mark(
     let after_all = Head {
         unread,
         read_seq,
+        marks: head.marks + 1,
         ..head
     };
     match mark {
@@ -263,14 +267,15 @@ async fn write_head(
     sqlx::query!(
         r#"
         update inbox_heads
-        set unread = $3, read_seq = $4, marks = marks + 1,
-            altered = case when $5 then marks + 1 else altered end
+        set unread = $3, read_seq = $4, marks = $5,
+            altered = case when $6 then $5 else altered end
         where tenant_id = $1 and user_id = $2
         "#,
         tenant_id.as_str(),
         user_id.as_str(),
         head.unread,
         head.read_seq,
+        head.marks,
         is_altered,
     )
     .execute(connection)

@@ -80,7 +80,11 @@ impl Row {
             description: view.description,
             category: view.category,
             channels: channels.join(", "),
-            locales: view.locales.join(", "),
+            // Its own texts are in the language that was named for none.
+            locales: std::iter::once("default".to_owned())
+                .chain(view.locales)
+                .collect::<Vec<_>>()
+                .join(", "),
             tags: view.tags,
             is_enabled: view.enabled,
             is_builtin: view.source == SourceView::Builtin,

@@ -139,7 +139,8 @@ async fn many_rings_become_few_notifications_and_none_is_lost() {
         tokens.extend(notification.payload().split(',').map(str::to_owned));
     }
 
-    let most = began.elapsed().as_millis() / 8 + 4;
+    // One in four milliseconds, and those that were under way.
+    let most = began.elapsed().as_millis() / 4 + 4;
     assert!(notifications <= most, "{notifications}, at most {most}");
     eventually(SOON, async || tokens.len() == 2000).await;
 }

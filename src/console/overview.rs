@@ -182,10 +182,10 @@ fn alive(floor: &Floor) -> usize {
 
 fn numbers(app: &App, hour: &Hour) -> Vec<Number> {
     let rate = |id, name, per_second: f64| {
-        let (value, unit) = if per_second >= 1.0 || per_second == 0.0 {
+        let (value, unit) = if per_second >= 1.0 {
             (per_second, "a second")
         } else {
-            (per_second * 60.0, "a minute")
+            ((per_second * 60.0).round(), "a minute")
         };
         Number {
             id,
@@ -222,9 +222,9 @@ fn numbers(app: &App, hour: &Hour) -> Vec<Number> {
         });
         numbers.push(Number {
             id: "oldest",
-            name: "Oldest waits",
+            name: "Longest wait",
             value: text::seconds(oldest),
-            unit: "in a queue that runs",
+            unit: "of a job that is due",
             class: if oldest > LATE_SECONDS { "bad" } else { "" },
             link: Some("/console/queues"),
         });
@@ -234,7 +234,7 @@ fn numbers(app: &App, hour: &Hour) -> Vec<Number> {
         id: "dead",
         name: "Gave up",
         value: format!("{}{more}", text::number(hour.dead_count)),
-        unit: "in the last hour",
+        unit: "for good, in the last hour",
         class: if hour.dead_count > 0 { "warn" } else { "" },
         link: Some("/console/dead-letters"),
     });
@@ -242,9 +242,9 @@ fn numbers(app: &App, hour: &Hour) -> Vec<Number> {
         let sockets = app.metrics.websocket_connections.get() + app.metrics.live_streams.get();
         numbers.push(Number {
             id: "sockets",
-            name: "Connected",
+            name: "Open inboxes",
             value: text::number(sockets),
-            unit: "feeds at this process",
+            unit: "at this server",
             class: "",
             link: None,
         });

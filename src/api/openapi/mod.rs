@@ -22,7 +22,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Schem
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Info, OpenApi, RefOr, Required};
+use utoipa::openapi::{Components, Info, OpenApi, RefOr, Required, Tag};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -33,11 +33,29 @@ Events come in, rules decide who hears of them, and every step that must not be 
 Postgres. Every refusal is `application/problem+json` with a stable `type`. A `202` means that the \
 submission is committed, not that it was acted on.";
 
+/// The groups in which a reader shows the routes, as one would come to need them.
+const TAGS: [&str; 13] = [
+    "Submit",
+    "Look up",
+    "Feed",
+    "Web push",
+    "Users",
+    "Preferences",
+    "Topics",
+    "Rules",
+    "Templates",
+    "Limits",
+    "Consents",
+    "Operate",
+    "System A",
+];
+
 /// The document of all `routes`.
 pub(super) fn document(routes: &mut OpenApiRouter<App>) -> OpenApi {
     let mut document = routes.to_openapi();
     document.info = Info::new("Postrider", env!("CARGO_PKG_VERSION"));
     document.info.description = Some(DESCRIPTION.to_owned());
+    document.tags = Some(TAGS.map(Tag::new).into());
     let components = document.components.get_or_insert_default();
     components
         .security_schemes

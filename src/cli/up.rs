@@ -117,7 +117,8 @@ Postrider is up.
 
   Console     http://{host}/console
               (sign in with the API key below)
-  API         http://{host}/v1   (all of it: http://{host}/docs)
+  API         http://{host}/v1
+  Reference   http://{host}/docs
   Health      http://{host}/health
   Metrics     http://{host}/metrics
   API key     {api_key}

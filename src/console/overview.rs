@@ -234,7 +234,7 @@ fn numbers(app: &App, hour: &Hour) -> Vec<Number> {
         id: "dead",
         name: "Gave up",
         value: format!("{}{more}", text::number(hour.dead_count)),
-        unit: "for good, in the last hour",
+        unit: "in the last hour",
         class: if hour.dead_count > 0 { "warn" } else { "" },
         link: Some("/console/dead-letters"),
     });

@@ -65,8 +65,18 @@ pub(crate) async fn steps(
         .map_err(ApiError::from_store)?;
     entries.extend(told_by_rows(notification, deliveries, attempts));
     // Stable, so what was decided at one moment stays in its order.
-    entries.sort_by_key(|entry| entry.at);
+    entries.sort_by_key(|entry| (entry.at, rank(&entry.step.step)));
     Ok(entries)
+}
+
+/// What comes after what, of one moment: an attempt after its text, and what follows from it last.
+fn rank(step: &str) -> u8 {
+    match step {
+        "render" => 1,
+        "attempt" => 2,
+        "deliver" | "deliver_in_app" | "retry" | "stand_in" => 3,
+        _ => 0,
+    }
 }
 
 /// The texts that were made and the attempts to send them.

@@ -2,6 +2,7 @@
 
 mod arriving;
 mod connection;
+mod demo;
 mod headless;
 mod keyboard;
 mod looks;

@@ -55,7 +55,7 @@ struct Page {
 
 impl Page {
     /// A page whose client has begun, once `script` has said what the server is like.
-    async fn begin(script: &str, options: Value) -> Self {
+    async fn begin(script: &str, options: &Value) -> Self {
         let visit = Visit {
             house: house().await,
             browser: Browser::start().await,
@@ -68,7 +68,7 @@ impl Page {
 
     /// The same, with two items listed and a socket that has said hello.
     async fn live(script: &str) -> Self {
-        let page = Self::begin(script, json!({})).await;
+        let page = Self::begin(script, &json!({})).await;
         page.visit.browser.until("return sockets.length").await;
         page.run("greet(); return feed.load()").await;
         page
@@ -81,7 +81,7 @@ impl Page {
 
 #[tokio::test]
 async fn pauses_grow_while_a_server_takes_sockets_and_never_says_hello() {
-    let page = Page::begin(FAST, json!({"transport": "websocket"})).await;
+    let page = Page::begin(FAST, &json!({"transport": "websocket"})).await;
 
     page.visit.browser.until("return sockets.length > 5").await;
 
@@ -100,7 +100,7 @@ async fn a_poll_with_a_gap_still_tells_what_comes_with_it() {
             { items: [row(8), row(9)], seq: 9, unread: 3, resync: true },
         ];
         answers.poll = () => polls.length ? [200, polls.shift()] : new Promise(() => {})";
-    let page = Page::begin(polls, json!({"transport": "poll"})).await;
+    let page = Page::begin(polls, &json!({"transport": "poll"})).await;
 
     page.visit.browser.until("return client.seq === 9").await;
 
@@ -114,7 +114,7 @@ async fn a_poll_tells_of_marks_by_its_number_or_by_ending_early() {
         const said = (items, unread) => ({ items, seq: 3 + items.length, unread, resync: false });
         const polls = [said([], 2), said([], 2), said([{ seq: 4, id: 'n4' }], 1)];
         answers.poll = () => polls.length ? [200, polls.shift()] : new Promise(() => {})";
-    let page = Page::begin(polls, json!({"transport": "poll"})).await;
+    let page = Page::begin(polls, &json!({"transport": "poll"})).await;
 
     page.visit
         .browser

@@ -77,6 +77,8 @@ export interface ClientEvents {
   read: CustomEvent<{ ids: string[]; unread: number }>;
   /** What lies before `seq` is not told any more: fetch the list. */
   resync: CustomEvent<{ seq: number }>;
+  /** The user has signed out, or another has signed in: nothing of theirs stays. */
+  reset: CustomEvent<null>;
   hello: CustomEvent<{ seq: number; unread: number; isFirst: boolean }>;
   state: CustomEvent<{ state: ConnectionState; transport: "websocket" | "poll" | null }>;
   error: CustomEvent<PostriderError>;
@@ -89,6 +91,7 @@ export class PostriderClient extends EventTarget {
   readonly seq: number | undefined;
   readonly unread: number;
   readonly server: string;
+  /** Of the same user, the feed goes on; of another, or null, nothing of the last user stays. */
   set token(token: string | null);
   connect(): void;
   close(): void;

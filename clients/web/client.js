@@ -15,6 +15,12 @@ export { safeUrl } from "./lib/dom.js";
 /** What a list asks for at once, unless it says otherwise. */
 const PAGE_ITEMS = 20;
 
+/** For how long after a count an arrival may have been in it already. */
+const COUNT_DOUBT = 3_000;
+
+/** How long arrivals in doubt are gathered before the server is asked, and up to that much more. */
+const RECOUNT_PAUSE = 1_000;
+
 /** Where the feed is heard over; `auto` takes the socket and falls back to polling. */
 const TRANSPORTS = ["auto", "websocket", "poll"];
 
@@ -28,6 +34,8 @@ export class PostriderClient extends EventTarget {
   #isGreeted = false;
   /** Where the feed stood at the last hello, whose count includes everything up to there. */
   #countedTo = 0;
+  #countedAt = -Infinity;
+  #recountTimer = null;
 
   /**
    * @param {object} options
@@ -43,7 +51,8 @@ export class PostriderClient extends EventTarget {
       throw new TypeError(`transport must be one of ${TRANSPORTS.join(", ")}`);
     }
     this.#seq = Number.isSafeInteger(lastSeq) ? lastSeq : undefined;
-    this.#session = new Session({ server, token, getToken });
+    const onLeave = () => this.#forget();
+    this.#session = new Session({ server, token, getToken, onLeave });
     this.#connection = new Connection(this.#session, {
       transport,
       lastSeq: () => this.#seq,
@@ -76,10 +85,13 @@ export class PostriderClient extends EventTarget {
     return this.#session.server;
   }
 
-  /** Another token, for the same user or another; whoever waits for one goes on. */
+  /**
+   * Another token. Of the same user, the feed goes on where it was; of another, or null, nothing of
+   * the last user stays.
+   */
   set token(token) {
-    this.#session.token = token;
-    this.#connection.wake();
+    if (this.#session.use(token)) this.#connection.restart();
+    else this.#connection.wake();
   }
 
   /** Listens, until `close`. */
@@ -90,6 +102,7 @@ export class PostriderClient extends EventTarget {
   /** Stops listening. It may connect again, and goes on where it was. */
   close() {
     this.#connection.stop();
+    clearTimeout(this.#recountTimer);
     this.#enter("closed", null);
   }
 
@@ -111,9 +124,7 @@ export class PostriderClient extends EventTarget {
 
   /** Asks the server how many are unread. */
   async fetchUnread() {
-    const answer = await this.#session.get("/v1/notifications/unread-count");
-    this.#count(answer.unread);
-    return this.#unread;
+    return this.#countOf(this.#session.get("/v1/notifications/unread-count"));
   }
 
   markRead(id) {
@@ -142,9 +153,7 @@ export class PostriderClient extends EventTarget {
     if (upToSeq === undefined) {
       throw new PostriderError("not connected yet: say up to which seq", { status: 0 });
     }
-    const answer = await this.#session.post("/v1/notifications/ack", { up_to_seq: upToSeq });
-    this.#count(answer.unread);
-    return this.#unread;
+    return this.#countOf(this.#session.post("/v1/notifications/ack", { up_to_seq: upToSeq }));
   }
 
   /** All that the user wants to be told, and how. */
@@ -174,9 +183,29 @@ export class PostriderClient extends EventTarget {
 
   async #mark(id, verb) {
     const path = `/v1/notifications/${encodeURIComponent(id)}/${verb}`;
-    const answer = await this.#session.post(path);
+    return this.#countOf(this.#session.post(path));
+  }
+
+  /** Takes an answer's count. What arrived while it was on its way may be in it, or not. */
+  async #countOf(asking) {
+    const seq = this.#seq;
+    const answer = await asking;
+    this.#countedAt = Date.now();
     this.#count(answer.unread);
+    if (seq !== this.#seq) this.#planRecount();
     return this.#unread;
+  }
+
+  #planRecount() {
+    clearTimeout(this.#recountTimer);
+    const pause = RECOUNT_PAUSE * (1 + Math.random());
+    this.#recountTimer = setTimeout(async () => {
+      if (this.#state !== "live") return;
+      // A failure is mended by the next hello.
+      await this.fetchUnread().catch(() => {});
+      // Else a steady stream would be counted without end.
+      this.#countedAt = -Infinity;
+    }, pause);
   }
 
   #hear(frame) {
@@ -188,6 +217,7 @@ export class PostriderClient extends EventTarget {
         this.#arrive(frame);
         break;
       case "read":
+        this.#countedAt = Date.now();
         this.#say("read", { ids: frame.ids, unread: frame.unread });
         this.#count(frame.unread);
         break;
@@ -221,6 +251,7 @@ export class PostriderClient extends EventTarget {
     this.#seq = frame.seq;
     // The server counts; between two of its counts an arrival is one more.
     if (frame.seq > this.#countedTo) this.#count(this.#unread + 1);
+    if (Date.now() - this.#countedAt < COUNT_DOUBT) this.#planRecount();
     this.#say("notification", fromFrame(frame));
   }
 
@@ -228,6 +259,18 @@ export class PostriderClient extends EventTarget {
     if (!Number.isSafeInteger(unread) || unread === this.#unread) return;
     this.#unread = Math.max(0, unread);
     this.#say("unread", { unread: this.#unread });
+  }
+
+  /** The user has left: the next one begins with nothing of theirs. */
+  #forget() {
+    clearTimeout(this.#recountTimer);
+    this.#seq = undefined;
+    this.#isGreeted = false;
+    this.#countedTo = 0;
+    this.#countedAt = -Infinity;
+    this.#connection.restart();
+    this.#count(0);
+    this.#say("reset", null);
   }
 
   #enter(state, transport) {

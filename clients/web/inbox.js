@@ -302,6 +302,7 @@ export class PostriderInbox extends HTMLElement {
     client.addEventListener("state", () => this.#tellState(), { signal });
     client.addEventListener("notification", (event) => this.#arrive(event.detail), { signal });
     client.addEventListener("read", (event) => this.#wasRead(event.detail.ids), { signal });
+    client.addEventListener("reset", () => this.#forget(), { signal });
     this.#count();
     if (this.#isOpen) {
       this.#feed.isWatched = true;
@@ -318,7 +319,20 @@ export class PostriderInbox extends HTMLElement {
   #leave() {
     this.#stopHearing();
     if (this.#ownsClient) this.#client?.close();
+    const hadUnread = this.unread > 0;
     this.#client = null;
+    this.#view.feed = null;
+    this.#forget();
+    if (hadUnread && this.isConnected) this.#tell("postrider-unread", { unread: 0 });
+  }
+
+  /** Whoever's inbox it was has left: nothing of theirs stays to be seen. */
+  #forget() {
+    this.#toasts.forget();
+    if (this.#preferences) this.#showPreferences(false);
+    this.#view.render();
+    this.#count();
+    this.#tellState();
   }
 
   #arrive(item) {

@@ -26,6 +26,11 @@ function userOf(token) {
 }
 
 function signIn(token) {
+  // What `postrider up` prints one line above the token.
+  if (token.startsWith("pr_")) {
+    refuse("This is an API key; paste the user token.");
+    return;
+  }
   sessionStorage.setItem(KEPT, token);
   inbox.token = token;
   const user = userOf(token);
@@ -35,7 +40,6 @@ function signIn(token) {
     "  -H 'Authorization: Bearer <api key>' -H 'Content-Type: application/json' \\",
     `  -d '${JSON.stringify({ user_id: user, channels: ["in_app"], subject: "Hello", content: "It works." })}'`,
   ].join("\n");
-  show(true);
   inbox.client.addEventListener("state", tellState);
   tellState();
 }
@@ -43,18 +47,26 @@ function signIn(token) {
 function tellState() {
   const { state, transport } = inbox.client;
   $("state").textContent = transport ? `${state}, over ${transport}` : state;
-  if (state === "unauthorized") show(false);
+  if (state === "unauthorized") refuse("This token is not valid here, or it has run out.");
+  else show(true);
+  if (state === "live") $("token").value = "";
+}
+
+function refuse(why) {
+  sessionStorage.removeItem(KEPT);
+  show(false);
+  $("problem").textContent = why;
 }
 
 function show(isSignedIn) {
   $("sign-in").hidden = isSignedIn;
   $("signed-in").hidden = !isSignedIn;
+  $("problem").textContent = "";
 }
 
 $("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
   signIn($("token").value.trim());
-  $("token").value = "";
 });
 $("sign-out").addEventListener("click", () => {
   sessionStorage.removeItem(KEPT);

@@ -22,8 +22,11 @@ const STABLE_AFTER = 10_000;
 const PING_INTERVAL = 25_000;
 const PONG_MAX = 8_000;
 
-/** What the server holds a poll open for, and how long an answer may take altogether. */
-const POLL_WAIT = "25s";
+/** Seconds that the server holds a poll open, and how long an answer may take altogether. */
+const POLL_WAIT = 25;
+
+/** Seconds after news: what is marked between two polls shows in the number when the next ends. */
+const POLL_SOON = 2;
 const POLL_MAX = 40_000;
 
 /** The shortest time between two tries, whatever wakes them. */
@@ -41,6 +44,10 @@ export class Connection {
   #onState;
   #backoff = new Backoff();
   #run = null;
+  /** Ends the try that is under way, and no other. */
+  #try = new AbortController();
+  /** Since when the feed is heard; it is not, as long as this is to come. */
+  #liveSince = Infinity;
   #socket = null;
   #socketsFailed = 0;
   #socketAt = 0;
@@ -76,6 +83,15 @@ export class Connection {
     this.#endPause();
   }
 
+  /** Leaves what was opened with the last token, and begins anew with another. */
+  restart() {
+    if (!this.#run) return;
+    this.#try.abort();
+    this.#socket?.close(1000);
+    this.#onState("connecting", null);
+    this.#endPause();
+  }
+
   #listen(signal) {
     const on = (target, type, listener) => target?.addEventListener?.(type, listener, { signal });
     on(globalThis, "online", () => this.#look());
@@ -93,27 +109,35 @@ export class Connection {
 
   async #keepTrying(signal) {
     while (!signal.aborted) {
+      this.#try = new AbortController();
+      const trying = AbortSignal.any([signal, this.#try.signal]);
       this.#onState("connecting", null);
       const startedAt = Date.now();
+      this.#liveSince = Infinity;
       let ending;
       try {
-        ending = this.#polls() ? await this.#poll(signal) : await this.#hear(signal);
+        ending = this.#polls() ? await this.#poll(trying) : await this.#hear(trying);
       } catch (error) {
         ending = { error };
       }
       if (signal.aborted) return;
-      if (Date.now() - startedAt > STABLE_AFTER) this.#backoff.reset();
-      const error = ending.error;
-      const isLocked = error instanceof PostriderError && error.isUnauthorized;
-      if (isLocked && !this.#session.canAsk) {
-        // Nothing will get better before the page has another token.
-        this.#onState("unauthorized", null);
-        await this.#pause(Infinity, signal);
+      if (trying.aborted) {
+        await this.#pause(Math.max(0, startedAt + TRY_PAUSE - Date.now()), signal);
         continue;
       }
+      if (Date.now() - this.#liveSince > STABLE_AFTER) this.#backoff.reset();
+      const error = ending.error;
+      const isLocked = error instanceof PostriderError && error.isUnauthorized;
       this.#onState(isLocked ? "unauthorized" : "waiting", null);
-      await this.#pause(ending.wait ?? this.#backoff.next(), signal);
+      // Without a token nothing will get better before the page has another.
+      const wait = isLocked && !this.#session.canGoOn ? Infinity : ending.wait;
+      await this.#pause(wait ?? this.#backoff.next(), signal);
     }
+  }
+
+  #enterLive(transport) {
+    this.#liveSince = Date.now();
+    this.#onState("live", transport);
   }
 
   #polls() {
@@ -135,14 +159,14 @@ export class Connection {
 
   /** Hears the feed over one socket, until it ends. */
   async #hear(signal) {
-    const { address, protocols, token, hasTicket } = await this.#socketAddress();
+    const { address, protocols, token, hasTicket } = await this.#socketAddress(signal);
     if (signal.aborted) return {};
     const onFrame = (frame) => {
       if (signal.aborted) return;
       if (frame.type === "hello") {
         this.#socketsFailed = 0;
         this.#session.accept();
-        this.#onState("live", "websocket");
+        this.#enterLive("websocket");
       }
       this.#onFrame(frame);
     };
@@ -150,10 +174,10 @@ export class Connection {
     // A token that has just bought a ticket is good: then it was the ticket.
     if (code === BAD_CREDENTIAL && (hasOpened || !hasTicket)) {
       this.#session.refuse(token);
-      if (!this.#session.canAsk) {
+      if (!this.#session.canGoOn) {
         return { error: new PostriderError(reason || "the token was refused", { status: 401 }) };
       }
-      // It ran out, as tokens do; the next one is asked for at once, if this one was any good.
+      // It ran out, as tokens do; the next one is taken at once, if this one was any good.
       return hasOpened ? { wait: TRY_PAUSE * Math.random() } : {};
     }
     if (!hasOpened) {
@@ -167,26 +191,26 @@ export class Connection {
 
   /** One socket from its opening to its end. A page's policy may forbid even the attempt. */
   async #useSocket(address, protocols, onFrame) {
+    let socket;
     try {
-      this.#socket = new FeedSocket(address, protocols, onFrame);
-      return await this.#socket.ended;
+      socket = new FeedSocket(address, protocols, onFrame);
+      this.#socket = socket;
+      return await socket.ended;
     } catch {
       return { code: 1006, reason: "", hasOpened: false };
     } finally {
-      this.#socket = null;
+      if (this.#socket === socket) this.#socket = null;
     }
   }
 
   /** Where the next socket goes, with a ticket rather than a token in its address. */
-  async #socketAddress() {
+  async #socketAddress(signal) {
     const query = new URLSearchParams();
-    const seq = this.#lastSeq();
-    if (seq !== undefined) query.set("last_seq", seq);
     const protocols = ["postrider.v1"];
     const token = await this.#session.tokenNow();
     if (this.#hasTickets) {
       try {
-        const { ticket } = await this.#session.post("/v1/ws/ticket");
+        const { ticket } = await this.#session.post("/v1/ws/ticket", undefined, { signal });
         query.set("ticket", ticket);
       } catch (error) {
         if (error.status !== 404) throw error;
@@ -194,6 +218,9 @@ export class Connection {
       }
     }
     if (!this.#hasTickets) protocols.push(`bearer.${token}`);
+    // Said last: a token may turn out to be another user's.
+    const seq = this.#lastSeq();
+    if (seq !== undefined) query.set("last_seq", seq);
     const address = this.#session.address(`/v1/ws?${query}`, "ws");
     const hasTicket = this.#hasTickets;
     return { address, protocols, token: await this.#session.tokenNow(), hasTicket };
@@ -202,26 +229,37 @@ export class Connection {
   /** Hears the feed by polling, until a socket is due again. */
   async #poll(signal) {
     let isGreeted = false;
+    let isNews = true;
     let unread;
+    const say = (frame) => {
+      if (!signal.aborted) this.#onFrame(frame);
+    };
     while (!signal.aborted) {
       const query = new URLSearchParams();
       const seq = this.#lastSeq();
       if (seq !== undefined) query.set("after_seq", seq);
       // The first answer says where the feed stands, and so that polling works.
-      query.set("wait", isGreeted ? POLL_WAIT : "0s");
+      const wait = isNews ? POLL_SOON : POLL_WAIT;
+      query.set("wait", isGreeted ? `${wait}s` : "0s");
+      const askedAt = Date.now();
       const answer = await this.#session.get(`/v1/poll?${query}`, { timeout: POLL_MAX, signal });
       if (signal.aborted) return {};
       if (!isGreeted) {
-        isGreeted = true;
-        this.#onState("live", "poll");
-        this.#onFrame({ type: "hello", seq: answer.seq, unread: answer.unread });
+        this.#enterLive("poll");
+        say({ type: "hello", seq: answer.seq, unread: answer.unread });
       }
-      if (answer.resync) this.#onFrame({ type: "resync", seq: answer.seq });
-      for (const item of answer.items) this.#onFrame({ ...item, type: "notification" });
-      // An answer without news came because something was marked. What, it does not say.
-      const isMark = unread !== undefined && answer.items.length === 0 && answer.unread !== unread;
+      const { items } = answer;
+      // The gap lies before what comes with it.
+      if (answer.resync) say({ type: "resync", seq: items[0] ? items[0].seq - 1 : answer.seq });
+      for (const item of items) say({ ...item, type: "notification" });
+      // What was marked shows in the number, or in an answer that came early without any news.
+      const isEarly = Date.now() - askedAt < (wait - 1) * 1000;
+      const isMark =
+        isGreeted && (answer.unread !== unread + items.length || (isEarly && !items.length));
+      isNews = !isGreeted || isMark || items.length > 0;
+      isGreeted = true;
       unread = answer.unread;
-      this.#onFrame(isMark ? { type: "read", ids: [], unread } : { type: "unread", unread });
+      say(isMark ? { type: "read", ids: [], unread } : { type: "unread", unread });
       if (this.#transport === "auto" && Date.now() >= this.#socketAt) return { wait: 0 };
     }
     return {};

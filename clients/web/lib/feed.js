@@ -1,5 +1,7 @@
 // The list behind an inbox: newest first, bounded, kept true by what the client hears.
 
+import { OTHER_USER } from "./session.js";
+
 /** Items held at most. Who scrolls further back is told that there is more elsewhere. */
 const ITEMS_MAX = 500;
 
@@ -29,6 +31,8 @@ export class Feed extends EventTarget {
   #isWatched = false;
   #seenWaiting = [];
   #isMarkingSeen = false;
+  /** Rises with every user: what was asked for an earlier one is not shown to the next. */
+  #turn = 0;
   #listeners = new AbortController();
 
   /** @param {import("../client.js").PostriderClient} client */
@@ -43,8 +47,8 @@ export class Feed extends EventTarget {
     on("notification", (event) => this.#arrive(event.detail));
     on("read", (event) => this.#wasRead(event.detail.ids));
     on("resync", () => this.#goStale());
-    // What was read elsewhere meanwhile is not told again.
-    on("hello", (event) => this.#status !== "idle" && !event.detail.isFirst && this.#goStale());
+    on("reset", () => this.#reset());
+    on("hello", (event) => this.#greet(event.detail.isFirst));
   }
 
   /** Newest first. Not to be changed. */
@@ -124,30 +128,31 @@ export class Feed extends EventTarget {
 
   /** Archives an item: it leaves the list. */
   async archive(item) {
-    const before = this.#items;
-    this.#items = before.filter((other) => other.id !== item.id);
+    this.#items = this.#items.filter((other) => other.id !== item.id);
     this.#changed();
     try {
       await this.#client.archive(item.id);
     } catch (error) {
-      this.#items = before;
-      this.#fail(error);
+      this.#fail(error, () => this.#putBack(item));
     }
   }
 
   async markAllRead() {
     const upTo = Math.max(this.#client.seq ?? 0, ...this.#items.map((item) => item.seq));
-    const before = this.#items;
     const at = now();
-    this.#items = before.map((item) =>
-      item.read_at ? item : { ...item, read_at: at, seen_at: item.seen_at ?? at },
-    );
+    const before = new Map();
+    this.#items = this.#items.map((item) => {
+      if (item.read_at) return item;
+      before.set(item.id, item);
+      return { ...item, read_at: at, seen_at: item.seen_at ?? at };
+    });
     this.#changed();
     try {
       await this.#client.markAllRead(upTo);
     } catch (error) {
-      this.#items = before;
-      this.#fail(error);
+      // One by one: what has come since, and was done since, stays.
+      const undone = (item) => (item.read_at === at && before.get(item.id)) || item;
+      this.#fail(error, () => (this.#items = this.#items.map(undone)));
     }
   }
 
@@ -182,20 +187,16 @@ export class Feed extends EventTarget {
   #once(work) {
     if (this.#loading) return this.#loading.then(() => this.#once(work));
     if (this.#items.length === 0) this.#status = "loading";
-    this.#loading = work()
-      .then(() => {
-        this.#status = "ready";
-        this.#error = null;
-      })
-      .catch((error) => {
-        this.#isStale = true;
-        this.#status = this.#items.length === 0 ? "failed" : "ready";
-        this.#error = error;
-      })
-      .finally(() => {
-        this.#loading = null;
-        this.#changed();
-      });
+    const turn = this.#turn;
+    const settle = (error) => {
+      if (turn !== this.#turn) return;
+      this.#loading = null;
+      if (error) this.#isStale = true;
+      this.#status = error && this.#items.length === 0 ? "failed" : "ready";
+      this.#error = error;
+      this.#changed();
+    };
+    this.#loading = work().then(() => settle(null), settle);
     this.#changed();
     return this.#loading;
   }
@@ -209,6 +210,30 @@ export class Feed extends EventTarget {
       if (page.items.length > 0 || cursor === null) break;
     }
     return { items: page.items, cursor };
+  }
+
+  #greet(isFirst) {
+    if (this.#status === "idle") {
+      if (this.#isWatched) this.load();
+    } else if (!isFirst || this.#status === "failed") {
+      // What was read elsewhere meanwhile is not told again.
+      this.#goStale();
+    }
+  }
+
+  /** The user has left. */
+  #reset() {
+    this.#turn += 1;
+    this.#loading = null;
+    clearTimeout(this.#refreshTimer);
+    this.#refreshTimer = null;
+    this.#items = [];
+    this.#cursor = null;
+    this.#status = "idle";
+    this.#error = null;
+    this.#isStale = false;
+    this.#seenWaiting = [];
+    this.#changed();
   }
 
   #arrive(item) {
@@ -252,9 +277,15 @@ export class Feed extends EventTarget {
     try {
       await tell();
     } catch (error) {
-      if (before) this.#replace(item.id, before);
-      this.#fail(error);
+      this.#fail(error, () => before && this.#replace(item.id, before));
     }
+  }
+
+  /** Puts an item back to where it was, if it has not come back by itself. */
+  #putBack(item) {
+    if (this.#items.some((other) => other.id === item.id)) return;
+    const index = this.#items.findIndex((other) => other.seq < item.seq);
+    this.#items = this.#items.toSpliced(index < 0 ? this.#items.length : index, 0, item);
   }
 
   /** Puts a changed copy in an item's place, and answers what it was. */
@@ -267,7 +298,11 @@ export class Feed extends EventTarget {
     return before;
   }
 
-  #fail(error) {
+  /** Takes a change back that was not made. */
+  #fail(error, undo) {
+    // It was another user's, of whom nothing is left to change.
+    if (error.code === OTHER_USER) return;
+    undo();
     this.#error = error;
     this.#changed();
     this.dispatchEvent(new CustomEvent("failed", { detail: error }));

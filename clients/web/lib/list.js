@@ -8,6 +8,9 @@ const AHEAD = "300px 0px";
 /** How often "5 minutes ago" is said anew. */
 const AGO_INTERVAL = 30_000;
 
+/** What is shown while there is no feed. */
+const NOTHING = { items: [], status: "idle", hasMore: false, isCut: false };
+
 export class ListView {
   #feed;
   #speaker;
@@ -65,8 +68,7 @@ export class ListView {
   }
 
   render() {
-    const feed = this.#feed;
-    if (!feed) return;
+    const feed = this.#feed ?? NOTHING;
     const wanted = new Set(feed.items.map((item) => item.id));
     const focused = this.#focused();
     const rowsBefore = [...this.#rows.keys()];
@@ -151,7 +153,7 @@ export class ListView {
           h("p", {}, say("empty")),
           h("p", { class: "hint" }, say("emptyHint")),
         );
-      } else {
+      } else if (feed.status === "loading") {
         this.#blank.append(h("p", { class: "hint" }, say("loading")));
       }
       return;

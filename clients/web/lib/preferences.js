@@ -57,6 +57,11 @@ export class PreferencesView {
     const say = (key) => this.#speaker.say(key);
     const wanted = preferences.channels ?? {};
     const quiet = preferences.quiet_hours ?? {};
+    const isQuiet = quiet.enabled ?? false;
+    const times = [
+      this.#time(say("prefsFrom"), quiet.start ?? "22:00", "start", isQuiet),
+      this.#time(say("prefsTo"), quiet.end ?? "08:00", "end", isQuiet),
+    ];
     const channels = [...new Set([...CHANNELS, ...Object.keys(wanted)])];
     const focused = this.element.getRootNode().activeElement?.dataset?.key;
     this.element.replaceChildren(
@@ -74,12 +79,14 @@ export class PreferencesView {
       this.#group(say("prefsQuiet"), [
         this.#switch(
           say("prefsQuietOn"),
-          quiet.enabled ?? false,
-          (enabled) => ({ quiet_hours: { enabled } }),
+          isQuiet,
+          (enabled) => {
+            for (const row of times) row.querySelector("input").disabled = !enabled;
+            return { quiet_hours: { enabled } };
+          },
           "quiet/enabled",
         ),
-        this.#time(say("prefsFrom"), quiet.start ?? "22:00", "start"),
-        this.#time(say("prefsTo"), quiet.end ?? "08:00", "end"),
+        ...times,
       ]),
       this.#group(say("prefsRegion"), [
         this.#choice(say("prefsLocale"), this.#locales(), preferences.locale, "locale"),
@@ -121,9 +128,10 @@ export class PreferencesView {
     return this.#row(text, input);
   }
 
-  #time(text, value, key) {
+  #time(text, value, key, isUsed) {
     const input = this.#input({ type: "time", required: true }, `quiet/${key}`);
     input.value = value.slice(0, 5);
+    input.disabled = !isUsed;
     input.addEventListener("change", () => {
       if (input.value) this.#save({ quiet_hours: { [key]: input.value } });
     });

@@ -7,6 +7,9 @@ const TOKEN_PAUSE_MAX = 30_000;
 /** How long a request may take; a long poll says its own. */
 const REQUEST_MAX = 20_000;
 
+/** The code of errors that are nobody's any more: whoever asked has signed out. */
+export const OTHER_USER = "other_user";
+
 /** What went wrong. `status` is 0 where no answer came. */
 export class PostriderError extends Error {
   constructor(message, { status = 0, code, problem, cause } = {}) {
@@ -30,30 +33,43 @@ export class Session {
   /** Tokens in a row that the server did not take. */
   #refused = 0;
   #askedAt = -Infinity;
+  /** Whose the last token was; undefined if there was none. */
+  #owner;
+  #onLeave;
 
-  constructor({ server, token, getToken }) {
+  /** `onLeave` is told when a token is another user's than the last, or is taken away. */
+  constructor({ server, token, getToken, onLeave }) {
     this.server = String(server ?? "").replace(/\/+$/, "");
-    this.#token = token || null;
     this.#getToken = getToken;
+    this.#onLeave = onLeave;
+    this.#take(token || null);
   }
 
-  set token(token) {
-    this.#token = token || null;
+  /** Goes on with a token of the page's; answers whether that changes anything. */
+  use(token) {
+    const isNews = !token || token !== this.#token;
     this.#refused = 0;
     this.#askedAt = -Infinity;
+    this.#take(token || null);
+    return isNews;
   }
 
-  /** Whether a token can be had at all. */
+  /** Whether the page can be asked for tokens. */
   get canAsk() {
     return typeof this.#getToken === "function";
+  }
+
+  /** Whether there is a token, or one can be had. */
+  get canGoOn() {
+    return this.#token !== null || this.canAsk;
   }
 
   get(path, options) {
     return this.#send("GET", path, undefined, options);
   }
 
-  post(path, body) {
-    return this.#send("POST", path, body);
+  post(path, body, options) {
+    return this.#send("POST", path, body, options);
   }
 
   delete(path, body) {
@@ -105,24 +121,43 @@ export class Session {
       throw new PostriderError("the page has no token", { status: 0, cause });
     }
     if (typeof token !== "string" || token === "") throw unauthorized("the page has no token");
+    // One that was set meanwhile is newer.
+    if (!this.#token) this.#take(token);
+    return this.#token;
+  }
+
+  #take(token) {
+    const before = this.#owner;
+    if (token === null) this.#owner = undefined;
+    else if (token !== this.#token) this.#owner = ownerOf(token);
     this.#token = token;
-    return token;
+    if (before !== undefined && before !== this.#owner) this.#onLeave();
   }
 
   async #send(method, path, body, { timeout = REQUEST_MAX, signal } = {}) {
+    const asker = this.#owner;
     const token = await this.tokenNow();
-    try {
+    const owner = asker ?? this.#owner;
+    // What one user asked for is neither sent nor answered as another's.
+    const check = () => {
+      if (owner === this.#owner) return;
+      throw new PostriderError("who asked has signed out", { code: OTHER_USER });
+    };
+    const sendWith = async (token) => {
+      check();
       const answer = await this.#sendWith(token, method, path, body, timeout, signal);
+      check();
       this.accept();
       return answer;
+    };
+    try {
+      return await sendWith(token);
     } catch (error) {
+      check();
       if (!error.isUnauthorized) throw error;
       this.refuse(token);
-      if (!this.canAsk) throw error;
-      const another = await this.tokenNow();
-      const answer = await this.#sendWith(another, method, path, body, timeout, signal);
-      this.accept();
-      return answer;
+      if (!this.canGoOn) throw error;
+      return await sendWith(await this.tokenNow());
     }
   }
 
@@ -162,6 +197,19 @@ export class Session {
 
 function unauthorized(message, problem) {
   return new PostriderError(message, { status: 401, problem });
+}
+
+/** Whose token it is by its own account. One that does not say is nobody's but its own. */
+function ownerOf(token) {
+  try {
+    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(payload), (letter) => letter.charCodeAt(0));
+    const { sub, tenant, bank_id } = JSON.parse(new TextDecoder().decode(bytes));
+    if (sub) return JSON.stringify([tenant ?? bank_id ?? null, sub]);
+  } catch {
+    // Whether it is any good the server says.
+  }
+  return Symbol("unknown");
 }
 
 function parse(text) {

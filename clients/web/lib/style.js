@@ -72,6 +72,7 @@ svg { display: block; width: 1.25rem; height: 1.25rem; flex: none; }
 }
 [dir="rtl"] .head { padding: 0.625rem 1rem 0.625rem 0.625rem; }
 .head h2 { flex: 1; margin: 0; font-size: 1.0625rem; font-weight: 650; line-height: 1.3; }
+.head .flip:not([hidden]) + h2 { margin-inline-start: 0.5rem; }
 .tool {
   display: inline-grid; place-items: center; inline-size: 2.25rem; block-size: 2.25rem;
   border-radius: 8px; color: var(--_muted);

@@ -28,7 +28,7 @@ export class Toasts {
     this.#onOpen = onOpen;
     this.#onMore = onMore;
     this.element = h("div", { class: "toasts", part: "toasts", role: "region", popover: "manual" });
-    this.live = h("div", { class: "sr", role: "status", "aria-live": "polite" });
+    this.live = h("div", { class: "sr", role: "status", "aria-live": "polite", dir: "auto" });
     this.#moreButton = h("button", { class: "plain", part: "toast-more", type: "button" });
     this.#moreButton.addEventListener("click", () => {
       this.clear();
@@ -76,6 +76,15 @@ export class Toasts {
     this.#more = 0;
     this.#isHeld = false;
     this.#render();
+  }
+
+  /** Takes away all that was said, aloud too: it was for somebody who has left. */
+  forget() {
+    this.clear();
+    clearTimeout(this.#sayTimer);
+    this.#sayTimer = null;
+    this.#unsaid = [];
+    this.live.textContent = "";
   }
 
   #add(item) {

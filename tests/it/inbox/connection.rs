@@ -17,7 +17,7 @@ use crate::crash::fleet::{self, API_KEY, free_address, healthy};
 use crate::front::{JWT_SECRET, token};
 
 /// A token of `ada` that ends within moments.
-fn short_token(secret: &str, lasts: Duration) -> String {
+pub(super) fn short_token(secret: &str, lasts: Duration) -> String {
     let (secret, tenant) = (Secret::new(secret), TenantId::default());
     issue_token(&secret, &tenant, &UserId::from("ada"), Utc::now(), lasts).unwrap()
 }

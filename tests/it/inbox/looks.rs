@@ -141,6 +141,19 @@ async fn preferences_are_saved_as_they_are_changed() {
         .await;
     visit.browser.shoot("preferences").await;
 
+    // The times of quiet hours are for those who keep them.
+    let times = "return $$('[type=time]').map((time) => time.disabled).join()";
+    assert_eq!(visit.look(times).await, "true,true");
+    let gap = visit
+        .look(
+            "const text = document.createRange();
+             text.selectNodeContents($('h2'));
+             return text.getBoundingClientRect().left
+                 - $('[part~=back]').getBoundingClientRect().right",
+        )
+        .await;
+    assert!(gap.as_f64().unwrap() >= 8.0, "{gap} px after the arrow");
+
     for key in ["channels/email", "categories/risk", "quiet/enabled"] {
         browser
             .click(&format!("postrider-inbox >>> [data-key='{key}']"))
@@ -149,6 +162,7 @@ async fn preferences_are_saved_as_they_are_changed() {
             .until("return $('[part=preferences-status]').textContent === 'Saved'")
             .await;
     }
+    assert_eq!(visit.look(times).await, "false,false");
     visit
         .look(
             "const set = (key, value) => {

@@ -2,12 +2,15 @@
 
 mod arriving;
 mod connection;
+mod demo;
+mod headless;
 mod keyboard;
 mod looks;
 mod pushed;
 mod reading;
 mod stage;
 mod strangers;
+mod users;
 
 use fantoccini::key::Key;
 use serde_json::{Value, json};

@@ -261,6 +261,9 @@ export class Connection {
       unread = answer.unread;
       say(isMark ? { type: "read", ids: [], unread } : { type: "unread", unread });
       if (this.#transport === "auto" && Date.now() >= this.#socketAt) return { wait: 0 };
+      // A server that stops answers at once, and with nothing.
+      const early = TRY_PAUSE - (Date.now() - askedAt);
+      if (!items.length && early > 0) await new Promise((done) => setTimeout(done, early));
     }
     return {};
   }

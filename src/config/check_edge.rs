@@ -39,6 +39,9 @@ impl Config {
         if http.body_timeout.is_zero() {
             wrong.push(("http.body_timeout", "must be longer than 0s".to_owned()));
         }
+        if http.write_timeout.is_zero() {
+            wrong.push(("http.write_timeout", "must be longer than 0s".to_owned()));
+        }
         if http.body_bytes_at_once < 1024 * 1024 {
             let problem = "must hold one body: at least 1048576".to_owned();
             wrong.push(("http.body_bytes_at_once", problem));
@@ -145,6 +148,7 @@ mod tests {
         let mut config = Config::default();
         config.http.trusted_proxies = vec!["10.0.0.0/8".to_owned(), "my-proxy".to_owned()];
         config.http.request_timeout = config.http.body_timeout;
+        config.http.write_timeout = std::time::Duration::ZERO;
         config.cors.origins = vec!["app.example.com".to_owned()];
         config.limits.requests_per_second = Some(0);
         config.limits.burst_per_ip = Some(5);
@@ -159,6 +163,7 @@ mod tests {
             [
                 "http.trusted_proxies",
                 "http.request_timeout",
+                "http.write_timeout",
                 "limits.requests_per_second",
                 "limits.burst_per_ip",
                 "auth.jwks_file",

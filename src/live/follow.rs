@@ -13,6 +13,7 @@ use std::sync::Arc;
 use store::StoreError;
 use store::inbox::{FeedItem, Head};
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::desk::{Arrival, MISSED_MAX};
 use super::feed::{READ_MAX, ROWS_MAX, to_text};
@@ -173,12 +174,16 @@ impl Follower {
                 continue;
             }
             if self.is_to_count {
-                let unread = Box::pin(count(&self.app, &self.seat.reader)).await?;
+                let Head { seq, unread } =
+                    Box::pin(read_head(&self.app, &self.seat.reader)).await?;
                 self.is_to_count = false;
-                return Ok(Some(News::mark(
-                    unread,
-                    ServerFrame::Read { ids: &[], unread }.to_text(),
-                )));
+                if seq < self.cursor {
+                    // The feed has begun anew, and who said so was thrown away.
+                    self.resync(seq);
+                }
+                let text = ServerFrame::Read { ids: &[], unread }.to_text();
+                self.backlog.push_back(News::mark(unread, text));
+                continue;
             }
             return Ok(None);
         }
@@ -226,15 +231,24 @@ async fn read_on(app: App, reader: Arc<Reader>, after_seq: i64) -> Result<Vec<Fe
         let Reader { tenant_id, user_id } = reader.as_ref();
         store::inbox::feed_after(&mut conn, tenant_id, user_id, after_seq, ROWS_MAX as i64).await
     };
-    Ok(timeout(READ_MAX, reading).await.or(Err(Unanswered))??)
+    in_time(reading).await
 }
 
-/// Reads how many are unread.
-async fn count(app: &App, reader: &Reader) -> Result<i64, Ended> {
+/// Reads where the feed stands, and how many are unread.
+async fn read_head(app: &App, reader: &Reader) -> Result<Head, Ended> {
     let reading = async {
         let mut conn = app.store.acquire().await?;
         store::inbox::head(&mut conn, &reader.tenant_id, &reader.user_id).await
     };
-    let head: Head = timeout(READ_MAX, reading).await.or(Err(Unanswered))??;
-    Ok(head.unread)
+    in_time(reading).await
+}
+
+/// A connection whose other end has vanished never answers.
+async fn in_time<T>(reading: impl Future<Output = Result<T, StoreError>>) -> Result<T, Ended> {
+    let read = timeout(READ_MAX, reading).await;
+    let read = read.map_err(|elapsed| {
+        warn!(error = %elapsed, "a feed could not be read");
+        Unanswered
+    })?;
+    Ok(read?)
 }

@@ -13,7 +13,6 @@ use super::admission::Admission;
 use super::allowance::Allowance;
 use super::follow::{Ended, Follower};
 use super::frame::{ClientFrame, ServerFrame};
-use super::gather::Unanswered;
 use super::goodbye;
 use super::mailbox::{Kind, News};
 use crate::app::App;
@@ -230,10 +229,13 @@ impl Session<'_> {
         let now = self.app.clock.now();
         let acknowledging = super::acknowledge_alone(self.app, reader, &ack, now);
         let acked = timeout(ACKNOWLEDGE_MAX, acknowledging).await;
-        let acked = acked
-            .or(Err(Ended::Unanswered(Unanswered)))
-            .and_then(|acked| acked.map_err(Ended::Database))
-            .map_err(End::from)?;
+        let acked = match acked {
+            Ok(acked) => acked.map_err(|error| End::from(Ended::Database(error)))?,
+            Err(elapsed) => {
+                warn!(error = %elapsed, "a socket's marks could not be written");
+                return Err(TRY_AGAIN);
+            }
+        };
         super::show_marked(self.app, self.follower.reader(), &acked);
         if acked.changed.is_empty() {
             // Nothing changed for the others; whoever asked still gets an answer.

@@ -7,8 +7,10 @@ use domain::{NotificationId, TenantId, UserId};
 use postrider::api::token::issue_token;
 use postrider::config::Secret;
 use serde_json::json;
+use testkit::eventually;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::SOON;
 use crate::front::{Front, JWT_SECRET, token};
 use crate::socket::Socket;
 
@@ -276,7 +278,15 @@ async fn a_reader_that_is_too_slow_is_closed_with_4408() {
     for _ in 0..40 {
         front.deliver("u1", &title).await;
     }
+    // More comes while a frame is stuck.
+    eventually(SOON, async || {
+        front.deliver("u1", "more").await;
+        let metrics = front.get("/metrics").await.text;
+        metrics.contains("notification_websocket_errors_total 1\n")
+    })
+    .await;
 
+    // What was written before arrives, and then why there is no more.
     let mut heard = 0;
     let code = loop {
         match socket.hear_or_close().await {

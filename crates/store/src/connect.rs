@@ -37,8 +37,9 @@ const SESSION_SETTINGS: [(&str, &str); 5] = [
 /// How long a connection may take to answer when it comes back to the pool.
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// How long a connection that came back is taken to be alive.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long a connection that came back is taken to be alive: long enough for one that is in use all the
+/// time, short enough that few requests meet one which a restart of the server has ended.
+const FRESH: Duration = Duration::from_millis(200);
 
 /// How a transaction begins behind a pooler, for writing and for reading.
 ///

@@ -68,6 +68,7 @@ fn assert_within(times: impl Iterator<Item = DateTime<Utc>>, max: usize, seconds
 async fn what_is_over_a_limit_waits_and_goes_out_once_there_is_a_slot() {
     let (plant, provider) = plant(Channel::Email).await;
     limit(&plant, Channel::Email, 2, 1).await;
+    let began = Utc::now();
     let mut sends = Vec::new();
     for _ in 0..5 {
         sends.push(plant.send("ada", Channel::Email, |_| {}).await);
@@ -97,7 +98,8 @@ async fn what_is_over_a_limit_waits_and_goes_out_once_there_is_a_slot() {
                 (&json!(2), &json!(1))
             );
             let until: DateTime<Utc> = detail["until"].as_str().unwrap().parse().unwrap();
-            assert!(until > step.at);
+            // On a slow machine the slot may have come before this was written.
+            assert!(until > began, "{until} is before {began}");
             told += 1;
         }
     }

@@ -136,8 +136,8 @@ impl Door {
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request)
         });
-        let stream = Placed::new(stream, place, self.open);
-        let stream = Impatient::new(stream, self.write_timeout);
+        let placed = Placed::new(place, self.open);
+        let stream = Impatient::new(stream, self.write_timeout, placed);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)

@@ -10,21 +10,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Fails a write with `TimedOut` when the other side takes nothing for so long.
+/// Fails a write with `TimedOut` when the other side takes nothing for so long. It holds on to
+/// something else for as long as it is open.
 #[derive(Debug)]
-pub(crate) struct Impatient<S> {
+pub(crate) struct Impatient<S, H> {
     stream: S,
     patience: Duration,
     /// Only while a write waits, so that a quiet connection costs nothing.
     deadline: Option<Pin<Box<Sleep>>>,
+    _held: H,
 }
 
-impl<S: AsyncWrite + Unpin> Impatient<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
+impl<S: AsyncWrite + Unpin, H> Impatient<S, H> {
+    pub(crate) fn new(stream: S, patience: Duration, held: H) -> Self {
         Self {
             stream,
             patience,
             deadline: None,
+            _held: held,
         }
     }
 
@@ -47,7 +50,7 @@ impl<S: AsyncWrite + Unpin> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Impatient<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Impatient<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,7 +101,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = duplex(8);
-        let mut stream = Impatient::new(ours, PATIENCE);
+        let mut stream = Impatient::new(ours, PATIENCE, ());
         stream.write_all(b"12345678").await.unwrap();
 
         let error = stream.write_all(b"9").await.unwrap_err();
@@ -109,7 +112,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_a_little_now_and_then_is_waited_for() {
         let (ours, mut theirs) = duplex(8);
-        let mut stream = Impatient::new(ours, PATIENCE);
+        let mut stream = Impatient::new(ours, PATIENCE, ());
         let reading = async {
             for _ in 0..5 {
                 sleep(PATIENCE.mul_f64(0.9)).await;

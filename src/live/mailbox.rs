@@ -54,7 +54,7 @@ impl News {
 
 /// More came than there was room for, and all of it is gone.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too slow")]
+#[error("more came than there was room for")]
 pub(crate) struct Overflown;
 
 #[derive(Debug)]
